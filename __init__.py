@@ -1,0 +1,16 @@
+"""Kizy: pictures from a sentence.
+
+As a folder in ComfyUI's `custom_nodes/` this file hands ComfyUI the extension; as the package
+`kizy` it holds the rooms. Nothing is imported before it is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+async def comfy_entrypoint() -> Any:
+    """ComfyUI's entry point (V3 schema): the extension with Kizy's nodes."""
+    from .nodes.extension import KizyExtension
+
+    return KizyExtension()

@@ -1,0 +1,1 @@
+"""What can be picked: families and their facts, models, LoRAs, styles. Works without torch."""

@@ -1,0 +1,1 @@
+"""One TOML file a family: the one place for its facts."""

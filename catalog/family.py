@@ -1,0 +1,221 @@
+"""A family's facts, read from `families/*.toml`: the one place where they stand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..core.errors import UnknownNameError, nearest
+from ..core.request import Frozen
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FAMILIES_FOLDER = Path(__file__).parent / "families"
+
+Quality = Literal["draft", "balanced", "best"]
+SizeWord = Literal["square", "portrait", "landscape", "wide", "tall"]
+
+QUALITIES: tuple[Quality, ...] = ("draft", "balanced", "best")
+SIZE_WORDS: tuple[SizeWord, ...] = ("square", "portrait", "landscape", "wide", "tall")
+
+ANY = -1
+"""In a shape: this dimension may have any length."""
+
+
+class Licence(Frozen):
+    """`commercial`: a business may use the model, within what `note` says."""
+
+    name: str
+    url: str
+    commercial: bool
+    note: str = ""
+
+
+class Memory(Frozen):
+    """Estimated GPU memory in GB (10^9 bytes) to draw at native size in fp16 or bf16.
+
+    `offload_gb`: with the parts that are not at work in the computer's memory.
+    """
+
+    gb: float = Field(gt=0)
+    offload_gb: float = Field(gt=0)
+
+
+class TensorFact(Frozen):
+    """A tensor that must be there. `name` may hold `*`; -1 in `shape` fits any length."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class TensorRule(Frozen):
+    """A file fits if every `present` is in it and no name fits one of `absent`."""
+
+    present: tuple[TensorFact, ...] = Field(min_length=1)
+    absent: tuple[str, ...] = ()
+
+
+class CheckpointFacts(Frozen):
+    """How a checkpoint is recognised; names count from the denoiser's root in the file.
+
+    `architectures`: values of the metadata `modelspec.architecture`.
+    """
+
+    rules: tuple[TensorRule, ...] = ()
+    architectures: tuple[str, ...] = ()
+
+
+class LoraFacts(Frozen):
+    """How a LoRA is recognised; names are kohya's, see `recognize.lora_tensors`.
+
+    `architectures` and `base_versions` are values of the metadata `modelspec.architecture`
+    (before the slash) and `ss_base_model_version`. `twin_of`: a family whose LoRAs have the same
+    tensors, so that only the metadata can tell. `strangers`: values of either key that other
+    models write whose LoRAs look the same.
+    """
+
+    rules: tuple[TensorRule, ...] = ()
+    twin_of: str | None = None
+    architectures: tuple[str, ...] = ()
+    base_versions: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
+
+
+class DiffusersFacts(Frozen):
+    """How a diffusers folder is recognised and what has to lie in it.
+
+    `config`: values that the denoiser's config.json must have. `weights`: the components with
+    weights; `others`: those without (tokenizers, scheduler).
+    """
+
+    pipeline: str
+    denoiser: Literal["unet", "transformer"]
+    config: dict[str, int | bool]
+    weights: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+class SourceFile(Frozen):
+    """A file for ComfyUI: its folder below `models/`, its name there, and where it comes from.
+
+    `repo` and `path` are on Hugging Face; `size` in bytes and `sha256` where they are known.
+    """
+
+    folder: str
+    name: str
+    repo: str
+    path: str
+    size: int | None = Field(default=None, gt=0)
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+
+
+class CheckpointForm(Frozen):
+    """One file with everything, for CheckpointLoaderSimple. `file` None: every name fits."""
+
+    file: str | None = None
+
+
+class SplitForm(Frozen):
+    """Denoiser, text encoders and VAE as files of their own. `clip_loader`: node class."""
+
+    diffusion_model: str
+    text_encoders: tuple[str, ...]
+    clip_loader: str
+    clip_type: str
+    vae: str
+
+
+class ComfyFacts(Frozen):
+    """What ComfyUI's graphs need. `latent_node`: node class of the empty latent."""
+
+    latent_node: str
+    checkpoint: CheckpointForm | None = None
+    split: SplitForm | None = None
+
+
+class Family(Frozen):
+    """Everything that holds for all models of a family.
+
+    Sizes are pixels of the draw stage and multiples of `multiple`. `sampler` and `scheduler` are
+    ComfyUI's names. `guidance` is the scale of classifier-free guidance if `guidance_kind` is
+    "cfg"; "distilled": the model takes it as an input and cfg stays 1; "none": cfg stays 1.
+    `guidance_rescale` is phi of Lin et al., 2023. `latent_factor`: pixels to a latent, a side.
+    `prompt_tokens`: what the text encoders read. `enlarge`: factor that a picture is saved at
+    unless asked otherwise. `embedded`: Kizy draws it in its own process.
+    """
+
+    id: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
+    name: str
+    aliases: tuple[str, ...] = ()
+    embedded: bool
+    licence: Licence
+    native_width: int = Field(ge=8)
+    native_height: int = Field(ge=8)
+    multiple: int = Field(ge=8)
+    sizes: dict[SizeWord, tuple[int, int]]
+    sampler: str
+    scheduler: str
+    steps: dict[Quality, int]
+    guidance: float = Field(ge=0)
+    guidance_kind: Literal["cfg", "distilled", "none"]
+    guidance_rescale: float = Field(default=0, ge=0, le=1)
+    negative_prompt: bool
+    default_negative: str = ""
+    prompt_style: Literal["caption", "phrases", "sentences"]
+    prompt_tokens: int = Field(ge=1)
+    text_encoders: tuple[str, ...]
+    latent_channels: int = Field(ge=1)
+    latent_factor: int = Field(ge=1)
+    enlarge: float | None = Field(default=None, gt=1)
+    memory: Memory
+    checkpoint: CheckpointFacts = CheckpointFacts()
+    lora: LoraFacts = LoraFacts()
+    diffusers: DiffusersFacts | None = None
+    comfyui: ComfyFacts
+    files: tuple[SourceFile, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Family:
+        if set(self.sizes) != set(SIZE_WORDS) or set(self.steps) != set(QUALITIES):
+            raise ValueError(f"{self.id}: sizes and steps must name every word")
+        for size in (*self.sizes.values(), (self.native_width, self.native_height)):
+            if any(side % self.multiple for side in size):
+                raise ValueError(f"{self.id}: {size} is no multiple of {self.multiple}")
+        if self.default_negative and not self.negative_prompt:
+            raise ValueError(f"{self.id}: a default for a negative prompt that it does not read")
+        return self
+
+
+@lru_cache(maxsize=1)
+def load_families() -> Mapping[str, Family]:
+    """Id -> family, by id. Read once; a file that is wrong raises pydantic's ValidationError."""
+    found: dict[str, Family] = {}
+    for path in sorted(FAMILIES_FOLDER.glob("*.toml")):
+        read = Family.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        if read.id != path.stem:
+            raise ValueError(f"{path.name} holds the family {read.id}")
+        found[read.id] = read
+    return MappingProxyType(found)
+
+
+def family(name: str) -> Family:
+    """The family of that id, name or alias, in any case.
+
+    Raises UnknownNameError `family_unknown`.
+    """
+    wanted = name.strip().casefold()
+    families = load_families()
+    for known in families.values():
+        if wanted in (word.casefold() for word in (known.id, known.name, *known.aliases)):
+            return known
+    hint = nearest(name, families)
+    raise UnknownNameError("family_unknown", f'No family is called "{name}". {hint}'.strip())

@@ -1,0 +1,176 @@
+"""The models of this person: the built-in starter, diffusers folders, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from ..core.errors import KizyError, UnknownNameError, nearest
+from ..core.home import models_folder
+from ..core.request import Frozen
+from .diffusers_folder import INDEX_FILE, check_model_folder
+from .family import load_families
+from .recognize import checkpoint_family
+from .safetensors_header import PICKLE_SUFFIXES, is_file, read_header, readable
+
+STARTER = "starter"
+STARTER_WEIGHTS = Path(__file__).parent.parent / "starter" / "weights"
+MAX_DEPTH = 3
+"""Levels of folders below the models folder that are looked through."""
+
+_MODEL_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
+
+
+class ModelEntry(Frozen):
+    """A model that can be named. `family`: its id, None if it is none that Kizy knows.
+
+    `path` None: the built-in one. `size` in bytes. `drawable_here`: Kizy can draw it in its own
+    process; `problem` says why not.
+    """
+
+    name: str
+    family: str | None
+    path: Path | None
+    kind: Literal["builtin", "diffusers", "checkpoint"]
+    size: int
+    drawable_here: bool
+    problem: str | None = None
+
+
+def list_models(folders: Iterable[Path] | None = None) -> list[ModelEntry]:
+    """The starter, then the models below the folders (default: Kizy's) by name; broken ones too.
+
+    A name is the path below its folder, without a file's extension.
+    """
+    return [_starter(), *(_listed(path, name) for path, name in _paths(folders))]
+
+
+def find_model(name: str, folders: Iterable[Path] | None = None) -> ModelEntry:
+    """ "starter", a name that `list_models` gives (in any case), or a path.
+
+    A checkpoint comes back with `drawable_here` False: ComfyUI draws it. Raises UnknownNameError
+    `model_unknown` or, for a path to nothing, `file_missing`; ModelFileError
+    `model_folder_invalid`, `model_file_damaged` or `model_file_pickled`.
+    """
+    wanted = name.strip().casefold()
+    if wanted == STARTER:
+        return _starter()
+    paths = _paths(folders)
+    for path, known in paths:
+        if known.casefold() == wanted:
+            return _entry(path, known)
+    path = Path(name)
+    if _is_folder(path) or (path.suffix.lower() in _MODEL_SUFFIXES and is_file(path)):
+        return _entry(path, readable(path.stem if is_file(path) else path.resolve().name))
+    if path.is_absolute() or name.startswith("."):
+        raise UnknownNameError("file_missing", f"There is no model at {name}.")
+    hint = nearest(name, [STARTER, *(known for _, known in paths)])
+    raise UnknownNameError("model_unknown", f'No model is called "{name}". {hint}'.strip())
+
+
+def _starter() -> ModelEntry:
+    return ModelEntry(
+        name=STARTER,
+        family=STARTER,
+        path=None,
+        kind="builtin",
+        size=_size(STARTER_WEIGHTS),
+        drawable_here=True,
+    )
+
+
+def _entry(path: Path, name: str) -> ModelEntry:
+    if is_file(path):
+        return _checkpoint(path, name)
+    family = check_model_folder(path)
+    return ModelEntry(
+        name=name,
+        family=family.id,
+        path=path,
+        kind="diffusers",
+        size=_size(path),
+        drawable_here=True,
+    )
+
+
+def _checkpoint(path: Path, name: str) -> ModelEntry:
+    header = read_header(path)
+    family = checkpoint_family(header, load_families())
+    if family is None:
+        problem = "It is no model of a family that Kizy knows."
+    else:
+        problem = "Single-file checkpoints are drawn by ComfyUI; give a diffusers folder."
+    return ModelEntry(
+        name=name,
+        family=family.id if family else None,
+        path=path,
+        kind="checkpoint",
+        size=header.size,
+        drawable_here=False,
+        problem=problem,
+    )
+
+
+def _listed(path: Path, name: str) -> ModelEntry:
+    try:
+        return _entry(path, name)
+    except KizyError as error:
+        return ModelEntry(
+            name=name,
+            family=None,
+            path=path,
+            kind="checkpoint" if is_file(path) else "diffusers",
+            size=_size(path),
+            drawable_here=False,
+            problem=readable(error.message),
+        )
+
+
+def _paths(folders: Iterable[Path] | None) -> list[tuple[Path, str]]:
+    """(path, name) of each model below the folders, by name."""
+    found = [
+        (path, _name(path, folder))
+        for folder in ([models_folder()] if folders is None else folders)
+        for path in _walk(folder, MAX_DEPTH)
+    ]
+    return sorted(found, key=lambda pair: (pair[1].casefold(), str(pair[0])))
+
+
+def _name(path: Path, folder: Path) -> str:
+    relative = path.relative_to(folder)
+    return readable((relative.with_suffix("") if is_file(path) else relative).as_posix())
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    try:
+        children = sorted(folder.iterdir())
+    except OSError:
+        return
+    for child in children:
+        if child.name.startswith("."):
+            continue
+        is_checkpoint = child.suffix.lower() in _MODEL_SUFFIXES and is_file(child)
+        if is_checkpoint or is_file(child / INDEX_FILE):
+            yield child
+        elif depth > 1 and _is_folder(child):
+            yield from _walk(child, depth - 1)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _size(path: Path) -> int:
+    """Bytes of the file, or of all safetensors files below the folder."""
+    files = [path] if is_file(path) else path.rglob("*.safetensors")
+    total = 0
+    for file in files:
+        try:
+            total += file.stat().st_size
+        except OSError:
+            continue
+    return total

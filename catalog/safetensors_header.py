@@ -1,0 +1,202 @@
+"""Reading the header of a safetensors file, by hand and with distrust. No weight is read.
+
+The format: 8 bytes with the header's length (little endian), the header as JSON, the tensors'
+bytes without gaps (https://github.com/huggingface/safetensors, "Format").
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..core.errors import ModelFileError, UnknownNameError
+
+MAX_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors library."""
+
+MAX_DIMENSIONS = 64
+
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+
+_BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
+_PICKLE_PROTOCOLS = range(2, 6)
+
+
+class TensorInfo(NamedTuple):
+    """`dtype` in the format's words ("F16", ...); `offset`: of its first byte in the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says about itself. `size` of the whole file, in bytes."""
+
+    path: Path
+    tensors: dict[str, TensorInfo]
+    metadata: dict[str, str] = field(default_factory=dict)
+    size: int = 0
+
+
+def read_header(path: Path) -> Header:
+    """The header of a safetensors file, checked against the file's length.
+
+    Raises UnknownNameError `file_missing`, ModelFileError `model_file_pickled` (by suffix or
+    content) or `model_file_damaged`.
+    """
+    if not is_file(path):
+        raise UnknownNameError("file_missing", f"There is no file {path}.")
+    refuse_pickled(path)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(9)
+            length = _header_length(path, start, size)
+            text = start[8:] + file.read(length - 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise _damaged(path, f"cannot be read ({reason})") from error
+    if len(text) != length:
+        raise _damaged(path, "is cut short in its header")
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise _damaged(path, "has a header that is no JSON") from error
+    return _checked(path, values, 8 + length, size)
+
+
+def refuse_pickled(path: Path) -> None:
+    """Raise ModelFileError `model_file_pickled` if the name says that it is a pickle."""
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise _pickled(path)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; False also for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def readable(text: str) -> str:
+    """The text with a question mark for each byte of a file name that is no UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def read_scalar(header: Header, name: str) -> float | None:
+    """The value of a tensor with one element; None if it has more, or is no float."""
+    tensor = header.tensors[name]
+    if any(length != 1 for length in tensor.shape):
+        return None
+    code = {"F16": "<e", "F32": "<f", "F64": "<d", "BF16": "<f"}.get(tensor.dtype)
+    if code is None:
+        return None
+    try:
+        with header.path.open("rb") as file:
+            file.seek(tensor.offset)
+            data = file.read(_BITS[tensor.dtype] // 8)
+    except OSError:
+        return None
+    if tensor.dtype == "BF16":
+        # bfloat16 is the upper half of a float32.
+        data = b"\0\0" + data
+    return struct.unpack(code, data)[0] if len(data) == struct.calcsize(code) else None
+
+
+def _header_length(path: Path, start: bytes, size: int) -> int:
+    length = int.from_bytes(start[:8], "little")
+    looks_right = len(start) == 9 and start[8:] == b"{" and length <= MAX_HEADER
+    if not looks_right and _looks_pickled(start):
+        # Only then: a header of 640 bytes begins with the two bytes of a pickle, too.
+        raise _pickled(path)
+    if len(start) < 9:
+        raise _damaged(path, f"is cut short: it has {size} bytes")
+    if length > MAX_HEADER or start[8:] != b"{":
+        raise _damaged(path, "is no safetensors file")
+    if 8 + length > size:
+        raise _damaged(path, "is cut short in its header")
+    return length
+
+
+def _looks_pickled(start: bytes) -> bool:
+    if start[:2] == b"PK":
+        return True
+    return len(start) > 1 and start[0] == 0x80 and start[1] in _PICKLE_PROTOCOLS
+
+
+def _checked(path: Path, values: Any, data_start: int, size: int) -> Header:
+    if not isinstance(values, dict):
+        raise _damaged(path, "has a header that is no JSON object")
+    metadata = values.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _damaged(path, "has metadata that is no text")
+    tensors: dict[str, TensorInfo] = {}
+    spans: list[tuple[int, int]] = []
+    for name, value in values.items():
+        dtype, shape, begin, end = _tensor(path, name, value)
+        tensors[name] = TensorInfo(dtype, shape, data_start + begin)
+        spans.append((begin, end))
+    _check_spans(path, spans, size - data_start)
+    return Header(path=path, tensors=tensors, metadata=metadata, size=size)
+
+
+def _tensor(path: Path, name: str, value: Any) -> tuple[str, tuple[int, ...], int, int]:
+    if not isinstance(value, dict):
+        raise _wrong_tensor(path, name)
+    dtype, shape, offsets = (value.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if not isinstance(dtype, str) or not _lengths(shape) or not _lengths(offsets):
+        raise _wrong_tensor(path, name)
+    if len(shape) > MAX_DIMENSIONS or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise _wrong_tensor(path, name)
+    elements = 1
+    for length in shape:
+        elements *= length
+    bits = _BITS.get(dtype)
+    if bits is not None and elements * bits != (offsets[1] - offsets[0]) * 8:
+        raise _wrong_tensor(path, name)
+    return dtype, tuple(shape), offsets[0], offsets[1]
+
+
+def _lengths(values: Any) -> bool:
+    """Whether it is a list of whole numbers from 0 to 2^63."""
+    return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**63 for v in values)
+
+
+def _check_spans(path: Path, spans: list[tuple[int, int]], available: int) -> None:
+    position = 0
+    for begin, end in sorted(spans):
+        if begin != position:
+            raise _damaged(path, "is damaged: its tensors overlap or leave gaps")
+        position = end
+    if position > available:
+        missing = position - available
+        raise _damaged(path, f"is cut short: {missing:,} bytes are missing at its end")
+    if position < available:
+        raise _damaged(path, f"is {available - position:,} bytes longer than it says")
+
+
+def _wrong_tensor(path: Path, name: str) -> ModelFileError:
+    shown = name if len(name) <= 60 else name[:57] + "..."
+    return _damaged(path, f"is damaged: its header is wrong about the tensor {shown!r}")
+
+
+def _damaged(path: Path, what: str) -> ModelFileError:
+    return ModelFileError("model_file_damaged", f"{path.name} {what}.")
+
+
+def _pickled(path: Path) -> ModelFileError:
+    return ModelFileError(
+        "model_file_pickled", f"{path.name} is a pickled file, which can run code."
+    )

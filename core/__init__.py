@@ -1,0 +1,1 @@
+"""The words that every room speaks: requests, plans, jobs, events, errors, folders."""

@@ -1,0 +1,88 @@
+"""Writing files so that nothing half-done is ever left, and errors that say why not."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .errors import StorageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors about `path` into StorageError.
+
+    Raises StorageError `disk_full` or `folder_not_writable`; other OSErrors pass through.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageError("disk_full", f"The disk is full: {path} was not written.") from error
+        if error.errno in _FORBIDDEN:
+            raise StorageError("folder_not_writable", f"Cannot write to {path.parent}.") from error
+        raise
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; renamed to it if the block ends well.
+
+    The folder is made. An older file at `path` is replaced. Raises StorageError.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_new(folder: Path, names: Iterable[str], data: bytes) -> Path:
+    """Write `data` into `folder` under the first of `names` that is free; returns its path.
+
+    Never overwrites, also when another process writes there at the same moment: the file is
+    written under a temporary name and takes its name by a link that fails if the name exists.
+    The folder is made. Raises StorageError.
+    """
+    with storage_errors(folder / "picture"):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".kizy.", suffix=".part")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            temporary.chmod(0o644)
+            for candidate in names:
+                path = folder / candidate
+                if _take_name(temporary, path):
+                    return path
+        finally:
+            temporary.unlink(missing_ok=True)
+    raise StorageError("folder_not_writable", f"No name is free in {folder}.")
+
+
+def _take_name(temporary: Path, path: Path) -> bool:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        # A file system without links: the check and the rename are two steps there.
+        if path.exists():
+            return False
+        os.replace(temporary, path)
+    return True

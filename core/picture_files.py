@@ -1,0 +1,133 @@
+"""Pictures in and out: opened with limits, saved as PNG with their Plan inside.
+
+A PNG of Kizy has two text chunks: `kizy`, the Plan as JSON, and `parameters`, the same facts in
+the form that AUTOMATIC1111's web UI writes and Civitai reads.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from pathlib import Path
+
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from pydantic import ValidationError
+
+from .errors import PictureError, UnknownNameError
+from .plan import PLAN_VERSION, Plan
+
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 256_000_000
+FORMATS = ("PNG", "JPEG", "WEBP")
+PLAN_KEY = "kizy"
+PARAMETERS_KEY = "parameters"
+
+
+def open_picture(path: Path) -> Image.Image:
+    """The picture, decoded and turned as its EXIF says; mode RGB, RGBA or L.
+
+    Size limits (64 megapixels, 256 MB) hold before anything is decoded. Raises PictureError
+    `picture_unreadable` or `picture_too_large`, UnknownNameError `file_missing`.
+    """
+    picture = _open(path)
+    try:
+        picture.load()
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise _unreadable(path) from error
+    turned = ImageOps.exif_transpose(picture)
+    if turned.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
+        # 16-bit greys: keep the upper 8 bits, which Pillow's own conversion would clip away.
+        turned = turned.convert("I").point(lambda value: value / 256).convert("L")
+    if turned.mode in ("LA", "PA", "La", "RGBa") or "transparency" in turned.info:
+        return turned.convert("RGBA")
+    return turned if turned.mode in ("RGB", "RGBA", "L") else turned.convert("RGB")
+
+
+def read_plan(path: Path) -> Plan:
+    """The Plan inside a PNG.
+
+    Raises PictureError: `plan_missing`, `plan_invalid` or, for a file that is no picture,
+    `picture_unreadable`; UnknownNameError `file_missing`.
+    """
+    text = _open(path).info.get(PLAN_KEY)
+    if not isinstance(text, str):
+        raise PictureError("plan_missing", f"{path.name} holds no Plan of Kizy.")
+    try:
+        values = json.loads(text)
+        version = values.get("version") if isinstance(values, dict) else None
+        if isinstance(version, int) and version > PLAN_VERSION:
+            raise PictureError("plan_invalid", f"{path.name} was drawn by a newer Kizy.")
+        return Plan.model_validate(values)
+    except (ValueError, ValidationError, RecursionError) as error:
+        raise PictureError("plan_invalid", f"The Plan in {path.name} is damaged.") from error
+
+
+def png_bytes(picture: Image.Image, plan: Plan, version: str) -> bytes:
+    """The picture as PNG with its Plan; `version` is Kizy's, for the `parameters`."""
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(PLAN_KEY, plan.model_dump_json())
+    info.add_itxt(PARAMETERS_KEY, parameters_text(plan, picture.size, version))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def parameters_text(plan: Plan, size: tuple[int, int], version: str) -> str:
+    """The generation parameters as AUTOMATIC1111's web UI writes them."""
+    tags = [f"<lora:{lora.file.name}:{lora.model_weight:g}>" for lora in plan.loras]
+    lines = [" ".join([plan.prompt, *tags])]
+    if plan.negative:
+        lines.append(f"Negative prompt: {plan.negative}")
+    facts = {
+        "Steps": plan.steps,
+        "Sampler": plan.sampler,
+        "Schedule type": plan.scheduler,
+        "CFG scale": f"{plan.guidance:g}",
+        "Seed": plan.seed,
+        "Size": f"{size[0]}x{size[1]}",
+        "Model": plan.model.name,
+    }
+    if plan.model.sha256:
+        # "AutoV2" of Civitai: the first ten digits of the file's sha256.
+        facts["Model hash"] = plan.model.sha256[:10]
+    if plan.start is not None:
+        facts["Denoising strength"] = f"{plan.start.strength:g}"
+    facts["Version"] = f"Kizy {version}"
+    lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in facts.items()))
+    return "\n".join(lines)
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False) if any(c in value for c in ',:\n"') else value
+
+
+def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise UnknownNameError("file_missing", f"There is no file {path}.")
+    if path.stat().st_size > MAX_BYTES:
+        raise PictureError("picture_too_large", f"{path.name} is over {MAX_BYTES // 10**6} MB.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise _unreadable(path) from error
+    if picture.width * picture.height > MAX_PIXELS:
+        size = (picture.width, picture.height)
+        picture.close()
+        raise _too_large(path, size)
+    return picture
+
+
+def _unreadable(path: Path) -> PictureError:
+    return PictureError("picture_unreadable", f"{path.name} is no picture, or it is damaged.")
+
+
+def _too_large(path: Path, size: tuple[int, int] | None = None) -> PictureError:
+    shown = f" ({size[0]} x {size[1]} pixels)" if size else ""
+    limit = MAX_PIXELS // 10**6
+    message = f"{path.name}{shown} has more than {limit} million pixels."
+    return PictureError("picture_too_large", message)

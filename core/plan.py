@@ -1,0 +1,143 @@
+"""Everything decided about a drawing: data that is shown, stored, hashed and replayed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from .request import Frozen
+
+PLAN_VERSION = 1
+
+
+class Reason(Frozen):
+    """Why something was picked, in plain words. `choice` names the Plan's field."""
+
+    choice: str
+    value: str
+    why: str
+
+
+class ModelFile(Frozen):
+    """A model or LoRA as the engine finds it. `sha256` of its content where it is known."""
+
+    name: str
+    path: str | None = None
+    sha256: str | None = None
+
+
+class PlannedLora(Frozen):
+    """A LoRA with its weights and the trigger words that were put into the prompt."""
+
+    file: ModelFile
+    model_weight: float
+    clip_weight: float
+    triggers: tuple[str, ...] = ()
+
+
+class InputPicture(Frozen):
+    """A picture that the drawing begins with, by path and content (sha256 of the file)."""
+
+    path: str
+    sha256: str
+
+
+class PlannedStart(Frozen):
+    picture: InputPicture
+    strength: float
+
+
+class PlannedMask(Frozen):
+    picture: InputPicture
+    feather: int
+
+
+class PlannedControl(Frozen):
+    kind: str
+    picture: InputPicture
+    strength: float
+    start: float
+    end: float
+
+
+class DrawStage(Frozen):
+    """Text (and a start picture) to a picture of the Plan's `width` x `height`."""
+
+    kind: Literal["draw"] = "draw"
+
+
+class ImproveStage(Frozen):
+    """Draw parts of the picture again in detail."""
+
+    kind: Literal["improve"] = "improve"
+    what: Literal["faces", "mask"]
+    amount: Literal["subtle", "normal", "strong"]
+
+
+class EnlargeStage(Frozen):
+    """Make each side `factor` times larger with an enlarging model."""
+
+    kind: Literal["enlarge"] = "enlarge"
+    factor: float = Field(gt=1, le=64)
+    model: ModelFile
+
+
+Stage = Annotated[DrawStage | ImproveStage | EnlargeStage, Field(discriminator="kind")]
+
+
+class Plan(Frozen):
+    """A decided drawing. Picture i of `count` is drawn with `seed + i`, each by itself.
+
+    `width` and `height` are pixels of the draw stage, `output_width` and `output_height` those of
+    the saved picture, behind all stages.
+    """
+
+    version: Literal[1] = PLAN_VERSION
+    request_prompt: str
+    prompt: str
+    negative: str
+    family: str
+    model: ModelFile
+    loras: tuple[PlannedLora, ...] = ()
+    style: str | None = None
+    width: int = Field(ge=8, le=16_384)
+    height: int = Field(ge=8, le=16_384)
+    output_width: int = Field(ge=1, le=16_384)
+    output_height: int = Field(ge=1, le=16_384)
+    count: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    steps: int = Field(ge=1)
+    guidance: float = Field(ge=0)
+    sampler: str
+    scheduler: str
+    start: PlannedStart | None = None
+    mask: PlannedMask | None = None
+    controls: tuple[PlannedControl, ...] = ()
+    stages: tuple[Stage, ...] = (DrawStage(),)
+    reasons: tuple[Reason, ...] = ()
+
+    def for_picture(self, index: int) -> Plan:
+        """The Plan that draws picture `index` (from 0) alone."""
+        return self.model_copy(update={"count": 1, "seed": self.seed + index})
+
+    def digest(self) -> str:
+        """sha256 over all that decides the pixels: neither reasons nor where files lie count."""
+        values = self.model_dump(mode="json", exclude={"reasons", "request_prompt"})
+        text = json.dumps(_without_paths(values), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        identified = value.get("sha256") is not None
+        return {
+            key: _without_paths(item)
+            for key, item in value.items()
+            if not (key == "path" and identified)
+        }
+    if isinstance(value, list):
+        return [_without_paths(item) for item in value]
+    return value

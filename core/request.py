@@ -1,0 +1,154 @@
+"""What somebody asks for: everything but the prompt may be left out, or be "auto"."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from .errors import InputError
+
+MAX_PROMPT = 10_000
+MAX_SIDE = 16_384
+MAX_SEED = 2**63 - 1
+
+Auto = Literal["auto"]
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
+OptionalText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_PROMPT)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Frozen(BaseModel):
+    """Base of the words that every room speaks: unchangeable, and strict about unknown fields."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
+    )
+
+
+class LoraChoice(Frozen):
+    """A LoRA by name or path. `clip_weight` is the model's weight unless given."""
+
+    name: Name
+    model_weight: Weight | Auto = "auto"
+    clip_weight: Weight | Auto = "auto"
+
+
+class StartPicture(Frozen):
+    """A picture to begin with. `strength`: 0 keeps it as it is, 1 draws all anew."""
+
+    picture: Name
+    strength: Share | Auto = "auto"
+
+
+class Mask(Frozen):
+    """White is drawn anew, black stays. `feather`: width of the soft border, in pixels."""
+
+    picture: Name
+    feather: Annotated[int, Field(ge=0, le=512)] | Auto = "auto"
+
+
+class Control(Frozen):
+    """A map that steers the drawing from `start` to `end` (shares of the steps)."""
+
+    kind: Name
+    picture: Name
+    strength: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
+    start: Share = 0.0
+    end: Share = 1.0
+
+
+class Improve(Frozen):
+    """What to draw again in detail: the faces, or everything in a mask."""
+
+    what: Literal["faces", "mask"] = "faces"
+    amount: Literal["subtle", "normal", "strong"] = "normal"
+
+
+class Enlarge(Frozen):
+    """How many times larger each side becomes."""
+
+    factor: Annotated[float, Field(gt=1, le=8, allow_inf_nan=False)] = 2.0
+
+
+class Video(Frozen):
+    """Reserved: a moving picture of some seconds."""
+
+    seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
+    fps: Annotated[int, Field(ge=1, le=120)] = 24
+
+
+class GenerationRequest(Frozen):
+    """One wish. Sizes are words ("square") or "WIDTHxHEIGHT" in pixels of the saved picture."""
+
+    prompt: Prompt
+    negative: OptionalText | Auto = "auto"
+    model: Name | Auto = "auto"
+    loras: tuple[LoraChoice, ...] | Literal["auto", "none"] = "auto"
+    style: Name | Auto = "auto"
+    size: Name | Auto = "auto"
+    count: Annotated[int, Field(ge=1, le=1000)] = 1
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | Auto = "auto"
+    steps: Annotated[int, Field(ge=1, le=1000)] | Auto = "auto"
+    guidance: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | Auto = "auto"
+    sampler: Name | Auto = "auto"
+    quality: Literal["draft", "balanced", "best"] = "balanced"
+    start: StartPicture | None = None
+    mask: Mask | None = None
+    controls: tuple[Control, ...] = ()
+    improve: tuple[Improve, ...] = ()
+    enlarge: Enlarge | Auto | None = "auto"
+    video: Video | None = None
+    engine: Name | Auto = "auto"
+    owner: Name = "local"
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+
+
+class TrainingRequest(Frozen):
+    """Pictures and a name that become a LoRA. `files`: pictures, folders, zips or videos."""
+
+    files: Annotated[tuple[Name, ...], Field(min_length=1)]
+    name: Name
+    about: OptionalText = ""
+    goal: Literal["character", "style", "object"] | Auto = "auto"
+    base: Name | Auto = "auto"
+    quality: Literal["draft", "balanced", "best"] = "balanced"
+    engine: Name | Auto = "auto"
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] | Auto = "auto"
+    rank: Annotated[int, Field(ge=1, le=512)] | Auto = "auto"
+    resolution: Annotated[int, Field(ge=64, le=4096)] | Auto = "auto"
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | Auto = "auto"
+    owner: Name = "local"
+
+
+Request = TypeVar("Request", GenerationRequest, TrainingRequest)
+
+
+def parse_request(kind: type[Request], values: dict[str, Any]) -> Request:
+    """A request from plain values.
+
+    Raises InputError: `prompt_empty`, `prompt_too_long`, `size_invalid` or, for every other
+    value that is out of range or of a wrong kind, `request_invalid`.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _input_error(first) from None
+
+
+def _input_error(detail: Any) -> InputError:
+    field = str(detail["loc"][0]) if detail["loc"] else "request"
+    if field in ("prompt", "negative"):
+        if detail["type"] == "string_too_long":
+            length = len(str(detail["input"]))
+            message = f"The {field} is {length:,} characters long; {MAX_PROMPT:,} is the limit."
+            return InputError("prompt_too_long", message)
+        if detail["type"] in ("string_too_short", "missing"):
+            return InputError("prompt_empty", "The prompt is empty.")
+    shown = str(detail["input"])
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    reason = detail["msg"][:1].lower() + detail["msg"][1:]
+    return InputError("request_invalid", f"{field} = {shown}: {reason}.")

@@ -1,0 +1,1 @@
+"""Drawing in this process with diffusers: load, apply LoRAs, sample, decode."""

@@ -1,0 +1,323 @@
+"""From a Plan to pictures: load, apply LoRAs, sample, decode, enlarge, put back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from PIL import Image
+
+from ..core.errors import EngineError, KizyError
+from ..core.picture_files import open_picture
+from ..core.plan import EnlargeStage, Plan
+from ..imaging.enlarge import enlarge_to, load_enlarger
+from ..starter.checkpoint import ENLARGER_FILE
+from . import loras, masks, memory
+from .cache import ModelCache
+from .cancel import CancelToken
+from .meter import Meter
+from .model import Conditioning, DrawModel
+from .preview import preview_picture
+from .sampling import SampleSettings, Start, initial_noise, sample
+from .schedulers import make_scheduler
+
+PREVIEW_EVERY = 4
+"""Steps between two previews."""
+
+# Seconds of each part before any was seen, on a CPU: only their ratio matters.
+_GUESS = {"load": 3.0, "step": 0.1, "finish": 1.0}
+
+
+class Report(Protocol):
+    """Who listens to a drawing. Called from the drawing thread."""
+
+    def progress(self, fraction: float, doing: str, left: float | None) -> None: ...
+
+    def preview(self, index: int, picture: Image.Image) -> None: ...
+
+    def notice(self, code: str, text: str) -> None: ...
+
+
+@dataclass
+class _Savings:
+    """What is done to need less memory; `next` names and takes the next step."""
+
+    split_guidance: bool = False
+    taken: list[str] = field(default_factory=list)
+
+    def next(self, model: DrawModel, cache: ModelCache) -> str | None:
+        """A sentence about the saving taken, or None if none is left."""
+        if "others" not in self.taken:
+            self.taken.append("others")
+            if cache.keep_only(model):
+                return "Memory ran out: the other models were unloaded."
+        if "tiles" not in self.taken:
+            self.taken.append("tiles")
+            model.set_tiled_decode(True)
+            return "Memory ran out: the picture is decoded in tiles."
+        if "split" not in self.taken:
+            self.taken.append("split")
+            self.split_guidance = True
+            return "Memory ran out: prompt and negative prompt run one at a time."
+        if "offload" not in self.taken:
+            self.taken.append("offload")
+            if model.set_offload():
+                return "Memory ran out: only the part that runs stays on the GPU."
+        return None
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The start picture and mask of a Plan, opened once."""
+
+    start: Image.Image | None
+    mask: Image.Image | None
+
+
+class Drawer:
+    """Draws Plans, one at a time. Keeps models loaded between them. Not for several threads."""
+
+    def __init__(
+        self,
+        device: torch.device | None = None,
+        cache: ModelCache | None = None,
+        previews: bool = True,
+    ) -> None:
+        self.device = device or memory.best_device()
+        self._cache = cache or ModelCache()
+        self._previews = previews
+        self._enlarger: torch.nn.Module | None = None
+
+    def draw(
+        self,
+        plan: Plan,
+        *,
+        cancel: CancelToken,
+        report: Report,
+        deliver: Callable[[int, Image.Image], None],
+    ) -> None:
+        """Draw every picture of the Plan; `deliver(index, picture)` gets each as it is done.
+
+        Raises KizyError; what was delivered before it stays valid.
+        """
+        meter = Meter({"load": 1, "step": plan.steps * plan.count, "finish": plan.count}, _GUESS)
+        report.progress(0.0, "loading the model", None)
+        inputs = _open_inputs(plan)
+        model = self._load(plan, report)
+        meter.done("load")
+        savings = _Savings()
+        with self._loras(model, plan, cancel, report), torch.inference_mode():
+            conditioning = model.encode(plan.prompt, plan.negative, plan.width, plan.height)
+            for index in range(plan.count):
+                work = _Work(plan, index, model, conditioning, inputs, savings, cancel)
+                deliver(index, self._one(work, report, meter))
+
+    def _one(self, work: _Work, report: Report, meter: Meter) -> Image.Image:
+        """One picture, with less memory at each try."""
+        while True:
+            try:
+                return self._attempt(work, report, meter)
+            except Exception as error:
+                if isinstance(error, KizyError) or not memory.is_out_of_memory(error):
+                    raise
+                memory.release()
+                taken = work.savings.next(work.model, self._cache)
+                if taken is None:
+                    raise EngineError(
+                        "out_of_memory",
+                        f"{work.plan.width} x {work.plan.height} pixels with {work.model.name} "
+                        "need more memory than this machine has free.",
+                    ) from error
+                report.notice("less_memory", taken)
+
+    def _attempt(self, work: _Work, report: Report, meter: Meter) -> Image.Image:
+        plan, model = work.plan, work.model
+        doing = "drawing" if plan.count == 1 else f"drawing picture {work.index + 1}"
+
+        def on_step(done: int, steps: int, expected: Callable[[], torch.Tensor]) -> None:
+            meter.done("step")
+            report.progress(meter.fraction, doing, meter.left)
+            if self._previews and done % PREVIEW_EVERY == 0 and done < steps:
+                report.preview(work.index, preview_picture(expected(), model.preview_map))
+
+        latents = _latents(work, on_step)
+        pixels = model.to_pixels(latents)
+        if not torch.isfinite(pixels).all():
+            raise EngineError("drawing_failed", f"{model.name} drew numbers that are no colours.")
+        picture = self._later_stages(masks.to_picture(pixels), plan, work.cancel)
+        picture = _finish(picture, plan, work.inputs)
+        meter.done("finish")
+        report.progress(meter.fraction, doing, meter.left)
+        return picture
+
+    def _later_stages(self, picture: Image.Image, plan: Plan, cancel: CancelToken) -> Image.Image:
+        for stage in plan.stages:
+            cancel.check()
+            if isinstance(stage, EnlargeStage):
+                if self._enlarger is None:
+                    path = Path(stage.model.path) if stage.model.path else ENLARGER_FILE
+                    self._enlarger = load_enlarger(path, device=self.device)
+                picture = enlarge_to(picture, self._enlarger, stage.factor)
+        return picture
+
+    def _load(self, plan: Plan, report: Report) -> DrawModel:
+        while True:
+            try:
+                return self._load_once(plan)
+            except Exception as error:
+                if isinstance(error, KizyError) or not memory.is_out_of_memory(error):
+                    raise
+                memory.release()
+                if not self._cache.drop_oldest():
+                    message = f"{plan.model.name} needs more memory than this machine has free."
+                    raise EngineError("out_of_memory", message) from error
+                report.notice("less_memory", "Memory ran out: another model was unloaded.")
+
+    def _load_once(self, plan: Plan) -> DrawModel:
+        path = plan.model.path
+        if path is None:
+            key = (plan.model.name, "", str(self.device))
+            return self._cache.get(key, 200_000_000, self.device, lambda: self._starter(plan))
+        size = weight_bytes(Path(path))
+        placement = memory.place(size, self.device, memory.free_bytes(self.device))
+        key = (plan.model.name, path, str(self.device), str(placement.dtype))
+
+        def load() -> DrawModel:
+            from .stable_diffusion import StableDiffusionModel
+
+            folder = Path(path)
+            model = StableDiffusionModel(
+                plan.model.name, plan.family, folder, placement.device, placement.dtype
+            )
+            if placement.offload:
+                model.set_offload()
+            return model
+
+        return self._cache.get(key, size, self.device, load)
+
+    def _starter(self, plan: Plan) -> DrawModel:
+        from .starter_model import StarterModel
+
+        return StarterModel(plan.model.name, self.device)
+
+    @contextlib.contextmanager
+    def _loras(
+        self, model: DrawModel, plan: Plan, cancel: CancelToken, report: Report
+    ) -> Iterator[None]:
+        if not plan.loras:
+            yield
+            return
+        weights = model.lora_weights()
+        applied = loras.AppliedLoras(weights)
+        try:
+            for lora in plan.loras:
+                if lora.file.path is None:
+                    raise EngineError("drawing_failed", f"The LoRA {lora.file.name} has no file.")
+                modules = loras.read_lora(Path(lora.file.path))
+                found = loras.match(modules, weights)
+                loras.check_match(lora.file.name, found, model.name)
+                if found.matched < found.total:
+                    left = found.total - found.matched
+                    text = f"{left} of {found.total} parts of {lora.file.name} have no place here."
+                    report.notice("lora_partly", text)
+                applied.add(
+                    modules,
+                    model_weight=lora.model_weight,
+                    clip_weight=lora.clip_weight,
+                    check=cancel.check,
+                )
+            yield
+        finally:
+            applied.remove()
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One picture to draw."""
+
+    plan: Plan
+    index: int
+    model: DrawModel
+    conditioning: Conditioning
+    inputs: _Inputs
+    savings: _Savings
+    cancel: CancelToken
+
+
+def weight_bytes(folder: Path) -> int:
+    """Bytes of a diffusers folder's weights in half precision, from the files' sizes."""
+    total = 0
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        files = sorted((folder / part).glob("*.safetensors"))
+        full = [file for file in files if ".fp16." not in file.name]
+        half = [file for file in files if ".fp16." in file.name]
+        total += sum(f.stat().st_size for f in half) if half else _halved(full)
+    return total
+
+
+def _halved(files: list[Path]) -> int:
+    from ..catalog.safetensors_header import read_header
+
+    count = 0
+    for file in files:
+        for dtype, shape in read_header(file).tensors.values():
+            elements = 1
+            for side in shape:
+                elements *= side
+            count += 2 * elements if dtype.startswith(("F", "BF")) else elements
+    return count
+
+
+def _open_inputs(plan: Plan) -> _Inputs:
+    start = open_picture(Path(plan.start.picture.path)) if plan.start else None
+    if plan.mask is None or start is None:
+        return _Inputs(start, None)
+    mask = open_picture(Path(plan.mask.picture.path))
+    return _Inputs(start, masks.soft_mask(mask, start.size, plan.mask.feather))
+
+
+def _latents(work: _Work, on_step: Callable[..., None]) -> torch.Tensor:
+    plan, model, inputs = work.plan, work.model, work.inputs
+    start, mask = None, None
+    if inputs.start is not None and plan.start is not None:
+        pixels = masks.to_pixels(inputs.start, plan.width, plan.height)
+        clean = model.to_latents(pixels)
+        if plan.start.strength == 0:
+            return clean
+        start = Start(clean, plan.start.strength)
+    if inputs.mask is not None:
+        mask = masks.latent_mask(inputs.mask, plan.width, plan.height, model.latent_factor)
+    return sample(
+        model,
+        make_scheduler(plan.sampler, plan.scheduler, model.scheduler_config),
+        work.conditioning,
+        initial_noise(model, plan.seed + work.index, plan.width, plan.height),
+        SampleSettings(
+            seed=plan.seed + work.index,
+            steps=plan.steps,
+            guidance=plan.guidance,
+            split_guidance=work.savings.split_guidance,
+        ),
+        start=start,
+        mask=mask,
+        cancel=work.cancel,
+        on_step=on_step,
+    )
+
+
+def _finish(picture: Image.Image, plan: Plan, inputs: _Inputs) -> Image.Image:
+    """To the exact size that was planned; outside a mask, the picture that was given."""
+    size = (plan.output_width, plan.output_height)
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    if inputs.mask is None or inputs.start is None:
+        return picture
+    original, mask = inputs.start, inputs.mask
+    if original.size != size:
+        original = masks.on_white(original).resize(size, Image.Resampling.LANCZOS)
+        mask = mask.resize(size, Image.Resampling.BILINEAR)
+    return masks.put_back(picture, original, mask)

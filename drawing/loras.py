@@ -1,0 +1,199 @@
+"""LoRAs in kohya naming, added to a model's weights and taken out again.
+
+As in ComfyUI the product up x down is added to the weight itself, so drawing costs nothing more;
+the weights that were there are kept and put back bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import ModelFileError
+from ..starter.ldm_names import ldm_name
+
+if TYPE_CHECKING:
+    import torch
+
+MIN_MATCH = 0.5
+"""A LoRA of which fewer of its modules than this share fit was made for another model."""
+
+
+@dataclass(frozen=True)
+class LoraModule:
+    """One pair of matrices: `up` (out x rank x ...) and `down` (rank x in x ...)."""
+
+    up: torch.Tensor
+    down: torch.Tensor
+    alpha: float
+
+    def delta(self) -> torch.Tensor:
+        """What is added to the weight at strength 1, float32, in the shape of the weight.
+
+        alpha / rank x up @ down (Hu et al., 2021, "LoRA", section 4.1; alpha as kohya writes it).
+        """
+        up, down = self.up.float(), self.down.float()
+        product = up.flatten(1) @ down.flatten(1)
+        shape = (up.shape[0], *down.shape[1:])
+        return (self.alpha / down.shape[0]) * product.reshape(shape)
+
+    def fits(self, weight: torch.Tensor) -> bool:
+        """Whether the product has the weight's shape (1x1 convolutions count as matrices)."""
+        expected = (self.up.shape[0], *self.down.shape[1:])
+        return _squeezed(expected) == _squeezed(tuple(weight.shape))
+
+
+@dataclass(frozen=True)
+class LoraMatch:
+    """How many of a LoRA's modules have a place in the model."""
+
+    matched: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        return self.matched / self.total if self.total else 0.0
+
+
+def read_lora(path: Path) -> dict[str, LoraModule]:
+    """Modules of a LoRA file by kohya name (`lora_unet_...`, `lora_te_...`).
+
+    PEFT's `unet.….lora_A.weight` names are understood too. Raises ModelFileError
+    `model_file_damaged`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
+    modules: dict[str, LoraModule] = {}
+    for key, down in tensors.items():
+        parts = _split(key)
+        if parts is None:
+            continue
+        stem, up_key = parts
+        up = tensors.get(up_key)
+        if up is None or up.shape[1] != down.shape[0] or min(up.dim(), down.dim()) < 2:
+            continue
+        alpha = tensors.get(f"{stem}.alpha")
+        rank = down.shape[0]
+        modules[_kohya_name(stem)] = LoraModule(up, down, float(alpha) if alpha is not None else rank)
+    return modules
+
+
+def _split(key: str) -> tuple[str, str] | None:
+    for down, up in ((".lora_down.weight", ".lora_up.weight"), (".lora_A.weight", ".lora_B.weight")):
+        if key.endswith(down):
+            stem = key.removesuffix(down)
+            return stem, stem + up
+    return None
+
+
+def _kohya_name(stem: str) -> str:
+    for prefix, kohya in (
+        ("unet.", "lora_unet_"),
+        ("text_encoder_2.", "lora_te2_"),
+        ("text_encoder.", "lora_te_"),
+    ):
+        if stem.startswith(prefix):
+            return kohya + stem.removeprefix(prefix).replace(".", "_")
+    return stem
+
+
+def match(modules: Mapping[str, LoraModule], weights: Mapping[str, torch.Tensor]) -> LoraMatch:
+    """Count the modules that have a weight of the right shape."""
+    matched = sum(1 for name, module in modules.items() if _fits(name, module, weights))
+    return LoraMatch(matched, len(modules))
+
+
+def _fits(name: str, module: LoraModule, weights: Mapping[str, torch.Tensor]) -> bool:
+    weight = weights.get(name)
+    return weight is not None and module.fits(weight)
+
+
+def check_match(name: str, found: LoraMatch, model_name: str) -> None:
+    """Raises ModelFileError `lora_other_family` if too few modules fit."""
+    if found.share < MIN_MATCH:
+        message = (
+            f'The LoRA "{name}" does not fit {model_name}: '
+            f"{found.matched} of its {found.total} parts have a place there."
+        )
+        raise ModelFileError("lora_other_family", message)
+
+
+class AppliedLoras:
+    """Adds LoRAs to weights and puts the old ones back."""
+
+    def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
+        self._weights = weights
+        self._kept: dict[str, torch.Tensor] = {}
+
+    def add(
+        self,
+        modules: Mapping[str, LoraModule],
+        *,
+        model_weight: float,
+        clip_weight: float,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Add one LoRA; `check` is called between modules and may raise to stop."""
+        import torch
+
+        with torch.no_grad():
+            for name in sorted(modules):
+                check()
+                module, weight = modules[name], self._weights.get(name)
+                strength = model_weight if name.startswith("lora_unet_") else clip_weight
+                if weight is None or not module.fits(weight) or strength == 0:
+                    continue
+                if name not in self._kept:
+                    self._kept[name] = weight.detach().clone()
+                delta = module.delta().to(weight.device).reshape(weight.shape)
+                weight.copy_((weight.float() + strength * delta).to(weight.dtype))
+
+    def remove(self) -> None:
+        """Put back the weights as they were."""
+        import torch
+
+        with torch.no_grad():
+            for name, kept in self._kept.items():
+                self._weights[name].copy_(kept)
+        self._kept.clear()
+
+
+def kohya_weights(
+    unet: torch.nn.Module, text_encoders: Mapping[str, torch.nn.Module], *, sdxl: bool = False
+) -> dict[str, torch.Tensor]:
+    """Every weight that a LoRA can change, by its kohya name.
+
+    `text_encoders`: prefix (`lora_te_`, `lora_te1_`, ...) -> module. For SDXL the UNet's modules
+    are found under their original names (`input_blocks_4_1_...`), which kohya uses, too.
+    """
+    weights: dict[str, torch.Tensor] = {}
+    for name, weight in _weights_of(unet):
+        weights["lora_unet_" + name.replace(".", "_")] = weight
+        if sdxl:
+            original = ldm_name(name).replace(".", "_")
+            weights["lora_unet_" + original] = weight
+    for prefix, module in text_encoders.items():
+        for name, weight in _weights_of(module):
+            # Newer transformers dropped the "text_model." level that LoRA files still name.
+            plain = name.removeprefix("text_model.").replace(".", "_")
+            weights[f"{prefix}text_model_{plain}"] = weight
+    return weights
+
+
+def _weights_of(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, parameter in module.named_parameters():
+        if name.endswith(".weight") and parameter.dim() >= 2:
+            yield name.removesuffix(".weight"), parameter
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while len(shape) > 2 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape

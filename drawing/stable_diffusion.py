@@ -1,0 +1,157 @@
+"""Stable Diffusion 1.5 and SDXL from a diffusers folder, as a DrawModel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.errors import ModelFileError
+from .loras import kohya_weights
+from .model import Conditioning, DrawModel
+
+# Linear latents-to-RGB maps in 0 to 1, as ComfyUI's latent_formats has them for -1 to 1.
+_PREVIEW = {
+    "sd15": [
+        [0.3512, 0.2297, 0.3227],
+        [0.3250, 0.4974, 0.2350],
+        [-0.2829, 0.1762, 0.2721],
+        [-0.2120, -0.2616, -0.7177],
+        [0.0, 0.0, 0.0],
+    ],
+    "sdxl": [
+        [0.3651, 0.4232, 0.4341],
+        [-0.2533, -0.0042, 0.1068],
+        [0.1076, 0.1111, -0.0362],
+        [-0.3165, -0.2492, -0.2188],
+        [0.1084, -0.0175, -0.0011],
+    ],
+}
+
+
+class StableDiffusionModel(DrawModel):
+    """Weights from safetensors only; nothing is downloaded."""
+
+    latent_channels = 4
+    latent_factor = 8
+
+    def __init__(
+        self, name: str, family: str, folder: Path, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.name, self.family, self.device, self.dtype = name, family, device, dtype
+        self._xl = family == "sdxl"
+        self._pipe = _load(folder, xl=self._xl, dtype=dtype)
+        self.scheduler_config = dict(self._pipe.scheduler.config)
+        preview = _PREVIEW["sdxl" if self._xl else "sd15"]
+        self.preview_map = [
+            [value / 2 + (0.5 if row == 4 else 0.0) for value in channel]
+            for row, channel in enumerate(preview)
+        ]
+        modules = [m for m in self._pipe.components.values() if isinstance(m, torch.nn.Module)]
+        self.size = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
+        for module in modules:
+            module.eval().requires_grad_(False)
+        self._pipe.to(device)
+        self._offloaded = False
+
+    def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:
+        with torch.inference_mode():
+            if not self._xl:
+                positive, unconditional = self._pipe.encode_prompt(
+                    prompt, self.device, 1, True, negative
+                )
+                return Conditioning(positive, unconditional)
+            parts = self._pipe.encode_prompt(
+                prompt, device=self.device, do_classifier_free_guidance=True,
+                negative_prompt=negative,
+            )
+        positive, unconditional, pooled, pooled_negative = parts
+        # SDXL's size conditioning: original size, crop corner, target size (paper, section 2.2).
+        ids = torch.tensor([[height, width, 0, 0, height, width]], device=self.device)
+        time_ids = ids.to(self.dtype)
+        return Conditioning(
+            positive,
+            unconditional,
+            {"text_embeds": pooled, "time_ids": time_ids},
+            {"text_embeds": pooled_negative, "time_ids": time_ids},
+        )
+
+    def predict(
+        self,
+        latents: torch.Tensor,
+        timestep: torch.Tensor,
+        text: torch.Tensor,
+        extra: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        conditions: dict[str, Any] = {"added_cond_kwargs": dict(extra)} if extra else {}
+        return self._pipe.unet(
+            latents, timestep, encoder_hidden_states=text, return_dict=False, **conditions
+        )[0]
+
+    def to_latents(self, pixels: torch.Tensor) -> torch.Tensor:
+        vae = self._vae()
+        with torch.inference_mode():
+            encoded = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode()
+        return (encoded * vae.config.scaling_factor).to(self.dtype)
+
+    def to_pixels(self, latents: torch.Tensor) -> torch.Tensor:
+        vae = self._vae()
+        with torch.inference_mode():
+            scaled = latents.to(vae.dtype) / vae.config.scaling_factor
+            return vae.decode(scaled, return_dict=False)[0].clamp(-1, 1).float()
+
+    def lora_weights(self) -> Mapping[str, torch.Tensor]:
+        pipe = self._pipe
+        if self._xl:
+            encoders = {"lora_te1_": pipe.text_encoder, "lora_te2_": pipe.text_encoder_2}
+        else:
+            encoders = {"lora_te_": pipe.text_encoder}
+        return kohya_weights(pipe.unet, encoders, sdxl=self._xl)
+
+    def set_tiled_decode(self, tiled: bool) -> None:
+        vae = self._pipe.vae
+        if tiled:
+            vae.enable_tiling()
+        else:
+            vae.disable_tiling()
+
+    def set_offload(self) -> bool:
+        if self.device.type != "cuda" or self._offloaded:
+            return False
+        self._pipe.enable_model_cpu_offload(device=self.device)
+        self._offloaded = True
+        return True
+
+    def unload(self) -> None:
+        self._pipe.maybe_free_model_hooks()
+
+    def _vae(self) -> Any:
+        vae = self._pipe.vae
+        # SDXL's own autoencoder overflows in half precision; its config says so.
+        if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False) and self._xl:
+            vae.to(torch.float32)
+        return vae
+
+
+def _load(folder: Path, *, xl: bool, dtype: torch.dtype) -> Any:
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    options: dict[str, Any] = {
+        "torch_dtype": dtype,
+        "use_safetensors": True,
+        "local_files_only": True,
+    }
+    try:
+        if xl:
+            return StableDiffusionXLPipeline.from_pretrained(str(folder), **options)
+        return StableDiffusionPipeline.from_pretrained(
+            str(folder), safety_checker=None, requires_safety_checker=False,
+            feature_extractor=None, **options,
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        if "out of memory" in str(error).lower() or "allocate memory" in str(error).lower():
+            raise
+        message = f"The model in {folder} cannot be loaded: {str(error).splitlines()[0][:200]}"
+        raise ModelFileError("model_file_damaged", message) from error

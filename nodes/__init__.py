@@ -1,0 +1,1 @@
+"""Kizy's nodes for ComfyUI."""

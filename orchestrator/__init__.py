@@ -1,0 +1,1 @@
+"""The headless side: from a request to finished pictures, whichever engine draws."""

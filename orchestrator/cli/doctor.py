@@ -1,0 +1,123 @@
+"""`kizy doctor`: what this machine can run, what is missing, what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from ...catalog.models import list_models
+from ...core import home
+from ...core.version import VERSION
+from ..engines.embedded import NEEDED
+
+GIGABYTE = 1e9
+MIN_FREE_DISK = 1.0
+"""Gigabytes below which the disk is called nearly full."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: is it well, what was found, and what to do if not."""
+
+    name: str
+    state: str
+    found: str
+    do: str = ""
+
+
+def doctor(*, as_json: bool) -> None:
+    """Print all checks; exit status 1 if drawing cannot work."""
+    checks = run_checks()
+    if as_json:
+        print(json.dumps({"checks": [asdict(check) for check in checks]}))
+    else:
+        _print(checks)
+    if any(check.state == "missing" for check in checks):
+        import typer
+
+        raise typer.Exit(1)
+
+
+def run_checks() -> list[Check]:
+    """All checks, in the order in which they are shown."""
+    return [
+        Check("Kizy", "ok", f"{VERSION}, Python {platform.python_version()} at {sys.executable}"),
+        *_drawing(),
+        _starter(),
+        _models(),
+        _folder("Kizy's folder", home.home()),
+        _folder("Pictures", home.pictures_folder()),
+        Check("LoRAs", "ok", f"go into {home.loras_folder()}"),
+    ]
+
+
+def _drawing() -> list[Check]:
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        do = 'python -m pip install "kizy[local]"'
+        return [Check("Drawing here", "missing", f"not installed: {', '.join(missing)}", do)]
+    from ...drawing.memory import best_device, free_bytes
+
+    versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("torch", "diffusers"))
+    device = best_device()
+    free = free_bytes(device) / GIGABYTE
+    if device.type == "cuda":
+        import torch
+
+        found = f"{torch.cuda.get_device_name(device)}, {free:.1f} GB free"
+        return [Check("Drawing here", "ok", versions), Check("GPU", "ok", found)]
+    found = f"none; the CPU draws ({os.cpu_count()} cores, {free:.1f} GB of memory free)"
+    do = "the starter draws in seconds here; for SDXL and FLUX use a machine with a GPU"
+    return [Check("Drawing here", "ok", versions), Check("GPU", "note", found, do)]
+
+
+def _starter() -> Check:
+    from ...language.encoder import MODEL_FILE, TOKENIZER_FILE
+    from ...starter.checkpoint import ENLARGER_FILE, STARTER_FILE
+
+    files = (STARTER_FILE, ENLARGER_FILE, MODEL_FILE, TOKENIZER_FILE)
+    gone = [path.name for path in files if not path.is_file()]
+    if gone:
+        do = "install Kizy again: its package should hold them"
+        return Check("Starter model", "missing", f"not there: {', '.join(gone)}", do)
+    size = sum(path.stat().st_size for path in files) / 1e6
+    return Check("Starter model", "ok", f"complete, {size:.0f} MB")
+
+
+def _models() -> Check:
+    entries = list_models()
+    broken = [entry for entry in entries if entry.problem is not None]
+    found = f"{len(entries) - len(broken)} ready in {home.models_folder()}"
+    if broken:
+        do = "; ".join(f"{entry.name}: {entry.problem}" for entry in broken[:5])
+        return Check("Models", "note", f"{found}, {len(broken)} not usable", do)
+    return Check("Models", "ok", found)
+
+
+def _folder(name: str, folder: Path) -> Check:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        return Check(name, "missing", f"{folder} cannot be written", "set KIZY_HOME to another")
+    free = shutil.disk_usage(there).free / GIGABYTE
+    state = "ok" if free > MIN_FREE_DISK else "note"
+    return Check(name, state, f"{folder}, {free:.1f} GB free", "" if state == "ok" else "free space")
+
+
+def _print(checks: list[Check]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    signs = {"ok": ("ok     ", "green"), "note": ("note   ", "yellow")}
+    for check in checks:
+        sign = signs.get(check.state, ("MISSING", "bold red"))
+        console.print(Text.assemble(sign, " ", (check.name, "bold"), f": {check.found}"))
+        if check.do:
+            console.print(Text(f"        {check.do}"))

@@ -1,0 +1,192 @@
+"""`kizy generate` and `kizy replay`: progress while it draws, then files and reasons."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+from ...core.errors import CancelledError, KizyError
+from ...core.job import Artifact, EndEvent, ErrorInfo, Event
+from ...core.plan import Plan
+from ...core.request import GenerationRequest, parse_request
+from ..app import App
+from ..engines.base import Handle
+
+
+@dataclass(frozen=True)
+class View:
+    """How to show it: folder, one JSON document, open the pictures, show what went wrong."""
+
+    out: Path | None
+    as_json: bool
+    open_them: bool
+    debug: bool
+
+
+@dataclass
+class _Outcome:
+    """What came of a drawing."""
+
+    artifacts: list[Artifact] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    end: EndEvent | None = None
+
+
+class FailedError(KizyError):
+    """An engine's error, as it was reported by its last event."""
+
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(info.code, info.message, fix=info.fix)
+
+
+def number(text: str) -> str | int | float:
+    """A number where the text is one: what is none is refused by the request, not here."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def lora_choices(values: list[str] | None) -> str | list[dict[str, Any]]:
+    """`NAME[:WEIGHT]` each; "none" and "auto" are words."""
+    if not values:
+        return "auto"
+    if len(values) == 1 and values[0] in ("auto", "none"):
+        return values[0]
+    return [_lora_choice(value) for value in values]
+
+
+def _lora_choice(value: str) -> dict[str, Any]:
+    name, colon, weight = value.rpartition(":")
+    # A path may hold a colon of its own (C:\loras): what follows must be a number.
+    if colon and isinstance(number(weight), (int, float)):
+        return {"name": name, "model_weight": number(weight)}
+    return {"name": value}
+
+
+def start_picture(path: Path | None, strength: str) -> dict[str, Any] | None:
+    """The request's `start`; a strength without a picture is refused by name."""
+    if path is None and strength == "auto":
+        return None
+    return {"picture": str(path) if path is not None else "", "strength": number(strength)}
+
+
+def generate(values: dict[str, Any], *, raw: bool, view: View) -> None:
+    """Plan and draw a request. Raises KizyError."""
+    request = parse_request(GenerationRequest, values)
+    app = App(pictures=view.out)
+    _draw(app, app.plan(request, raw=raw), view)
+
+
+def replay(picture: Path, *, view: View) -> None:
+    """Draw a picture's Plan again. Raises KizyError."""
+    app = App(pictures=view.out)
+    _draw(app, app.plan_of(picture), view)
+
+
+def _draw(app: App, plan: Plan, view: View) -> None:
+    if view.debug:
+        import logging
+
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+    console = Console(stderr=True)
+    started = time.monotonic()
+    handle = app.start(plan)
+    outcome = _follow(app, handle, plan, console)
+    seconds = time.monotonic() - started
+    error = outcome.end.error if outcome.end is not None else None
+    if error is not None:
+        _raise(error, outcome, console)
+    _tell(outcome, plan, console)
+    if view.as_json:
+        print(json.dumps(_document(outcome, plan, seconds), ensure_ascii=False))
+    if view.open_them:
+        import click
+
+        for artifact in outcome.artifacts:
+            click.launch(artifact.path)
+
+
+def _follow(app: App, handle: Handle, plan: Plan, console: Console) -> _Outcome:
+    """Show events until the end; Ctrl-C cancels, and then waits for the end all the same."""
+    outcome = _Outcome()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=1.0, left="")
+        events = app.follow(handle)
+        while outcome.end is None:
+            try:
+                for event in events:
+                    _take(event, outcome)
+                    if event.kind == "progress":
+                        left = f"{event.left:.0f} s left" if event.left is not None else ""
+                        bar.update(
+                            task, completed=event.fraction, description=event.doing, left=left
+                        )
+            except KeyboardInterrupt:
+                app.cancel(handle)
+                outcome = _Outcome()
+                events = app.follow(handle)
+    return outcome
+
+
+def _take(event: Event, outcome: _Outcome) -> None:
+    if event.kind == "artifact":
+        outcome.artifacts.append(event.artifact)
+    elif event.kind == "notice":
+        outcome.notices.append(event.text)
+    elif event.kind == "end":
+        outcome.end = event
+
+
+def _raise(error: ErrorInfo, outcome: _Outcome, console: Console) -> None:
+    for artifact in outcome.artifacts:
+        _print(console, f"Saved before that: {artifact.path}")
+    if error.code == "cancelled":
+        saved = len(outcome.artifacts)
+        what = "nothing was" if saved == 0 else f"{saved} picture{'s were' * (saved > 1)}"
+        raise CancelledError("cancelled", f"Stopped; {what} saved.")
+    raise FailedError(error)
+
+
+def _tell(outcome: _Outcome, plan: Plan, console: Console) -> None:
+    for notice in outcome.notices:
+        _print(console, f"Note: {notice}")
+    for artifact in outcome.artifacts:
+        _print(console, artifact.path, style="bold")
+        _print(console, f"  {artifact.width}x{artifact.height}, seed {artifact.seed}")
+    if plan.prompt != plan.request_prompt:
+        _print(console, f"Drawn: {plan.prompt}")
+    for reason in plan.reasons:
+        _print(console, f"{reason.choice.capitalize()}: {reason.value} ({reason.why})", "dim")
+
+
+def _print(console: Console, text: str, style: str = "") -> None:
+    """One line as it is: prompts and paths are no markup, and paths are not wrapped."""
+    console.print(Text(text, style=style), soft_wrap=True)
+
+
+def _document(outcome: _Outcome, plan: Plan, seconds: float) -> dict[str, Any]:
+    return {
+        "pictures": [
+            artifact.model_dump(mode="json", exclude={"plan"}) for artifact in outcome.artifacts
+        ],
+        "notices": outcome.notices,
+        "seconds": round(seconds, 3),
+        "plan": plan.model_dump(mode="json"),
+    }

@@ -1,0 +1,137 @@
+"""The command line: parses, hands over, and turns every error into words and an exit status.
+
+Heavy modules are imported inside the commands: `kizy --help` needs none of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="kizy",
+    help="Say what you want in a sentence: Kizy picks model, LoRAs and style, says why, and draws.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show what went wrong inside.")]
+OpenThem = Annotated[bool, typer.Option("--open", help="Show the pictures when they are done.")]
+Out = Annotated[Optional[Path], typer.Option("--out", help="Folder for the pictures.")]  # noqa: UP045
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    if version:
+        from ...core.version import VERSION
+
+        print(f"kizy {VERSION}")
+        raise typer.Exit
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What you want to see.")],
+    model: Annotated[str, typer.Option(help="Model by name, or a diffusers folder.")] = "auto",
+    lora: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="NAME or NAME:WEIGHT; give it again for more."),
+    ] = None,
+    style: Annotated[str, typer.Option(help="Style, such as cartoon.")] = "auto",
+    size: Annotated[str, typer.Option(help="square, portrait, ... or 512x512.")] = "auto",
+    count: Annotated[int, typer.Option(help="How many pictures.")] = 1,
+    seed: Annotated[str, typer.Option(help="Number; the same seed draws the same.")] = "auto",
+    steps: Annotated[str, typer.Option(help="Sampler steps.")] = "auto",
+    guidance: Annotated[str, typer.Option(help="How closely to follow the prompt.")] = "auto",
+    negative: Annotated[str, typer.Option(help="What you do not want to see.")] = "auto",
+    sampler: Annotated[str, typer.Option(help="Sampler, by ComfyUI's name.")] = "auto",
+    quality: Annotated[str, typer.Option(help="draft, balanced or best.")] = "balanced",
+    start: Annotated[Optional[Path], typer.Option(help="Picture to begin with.")] = None,  # noqa: UP045
+    strength: Annotated[
+        str, typer.Option(help="0 keeps the start picture, 1 draws all anew.")
+    ] = "auto",
+    mask: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="White on black: where --start is drawn anew."),
+    ] = None,
+    out: Out = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Keep the size that the model draws.")] = False,
+    json_: Json = False,
+    open_: OpenThem = False,
+    debug: Debug = False,
+) -> None:
+    """Draw what the prompt says."""
+    from . import draw
+
+    values = {
+        "prompt": prompt,
+        "negative": negative,
+        "model": model,
+        "style": style,
+        "size": size,
+        "count": count,
+        "seed": draw.number(seed),
+        "steps": draw.number(steps),
+        "guidance": draw.number(guidance),
+        "sampler": sampler,
+        "quality": quality,
+        "loras": draw.lora_choices(lora),
+        "start": draw.start_picture(start, strength),
+        "mask": {"picture": str(mask)} if mask is not None else None,
+    }
+    draw.generate(values, raw=raw, view=draw.View(out, json_, open_, debug))
+
+
+@app.command()
+def replay(
+    picture: Annotated[Path, typer.Argument(help="A PNG that Kizy drew.")],
+    out: Out = None,
+    json_: Json = False,
+    open_: OpenThem = False,
+    debug: Debug = False,
+) -> None:
+    """Draw the same pixels again, from the Plan inside a picture."""
+    from . import draw
+
+    draw.replay(picture, view=draw.View(out, json_, open_, debug))
+
+
+@app.command()
+def show(
+    picture: Annotated[Path, typer.Argument(help="A PNG that Kizy drew.")], json_: Json = False
+) -> None:
+    """Show how a picture was made, and why."""
+    from . import show as page
+
+    page.show(picture, as_json=json_)
+
+
+@app.command()
+def models(json_: Json = False) -> None:
+    """List the models that are installed."""
+    from . import show as page
+
+    page.models(as_json=json_)
+
+
+@app.command()
+def doctor(json_: Json = False) -> None:
+    """Say what this machine can run, what is missing, and what to do."""
+    from . import doctor as page
+
+    page.doctor(as_json=json_)
+
+
+def main() -> None:
+    """Entry point of the command `kizy`."""
+    from .failures import exit_status_of
+
+    sys.exit(exit_status_of(lambda: app(standalone_mode=False), sys.argv[1:]))

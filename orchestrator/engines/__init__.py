@@ -1,0 +1,1 @@
+"""What draws: the Engine protocol and its implementations."""

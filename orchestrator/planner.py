@@ -1,0 +1,257 @@
+"""(request, what there is, what the engine can do) -> Plan. Pure: the same facts, the same Plan.
+
+Every choice leaves a reason in plain words. Names are resolved before (see `app.py`): the planner
+gets entries, not names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..catalog.family import Family
+from ..catalog.loras import LoraEntry
+from ..catalog.models import ModelEntry
+from ..catalog.styles import Style
+from ..core.errors import InputError, PictureError, nearest
+from ..core.plan import (
+    DrawStage,
+    EnlargeStage,
+    InputPicture,
+    ModelFile,
+    Plan,
+    PlannedLora,
+    PlannedMask,
+    PlannedStart,
+    Reason,
+    Stage,
+)
+from ..core.request import GenerationRequest
+from .sizes import Size, plan_size
+
+DEFAULT_STRENGTH = 0.6
+"""How much of a start picture is drawn anew; between diffusers' img2img default of 0.8, which
+keeps little, and ComfyUI's templates, which begin at 0.5 to 0.87."""
+
+DEFAULT_MASKED_STRENGTH = 1.0
+"""Inside a mask everything is drawn anew."""
+
+ENLARGER = ModelFile(name="starter-enlarger-x4")
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """An input picture: where it lies, its content's hash, its size in pixels."""
+
+    picture: InputPicture
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ChosenLora:
+    """A LoRA that was named, with the weights that were asked for."""
+
+    entry: LoraEntry
+    sha256: str
+    model_weight: float | None
+    clip_weight: float | None
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Everything that the request names, found in the catalog; `seed` is used for "auto"."""
+
+    model: ModelEntry
+    model_reason: str
+    family: Family
+    style: Style | None
+    style_reason: str | None
+    style_in_prompt: bool
+    loras: tuple[ChosenLora, ...]
+    start: PictureFacts | None
+    mask: PictureFacts | None
+    seed: int
+    samplers: tuple[str, ...]
+    raw: bool = False
+
+
+def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
+    """Decide everything.
+
+    Raises InputError `size_invalid`, `request_invalid` or `feature_unavailable`; PictureError
+    `mask_unusable`.
+    """
+    _refuse_unavailable(request)
+    family = choices.family
+    reasons = [Reason(choice="model", value=choices.model.name, why=choices.model_reason)]
+    if choices.style is not None and choices.style_reason is not None:
+        reasons.append(
+            Reason(choice="style", value=choices.style.name, why=choices.style_reason)
+        )
+    loras = _loras(choices, reasons)
+    size = _size(request, choices, reasons)
+    steps = _steps(request, family, reasons)
+    start, mask = _inputs(request, choices, family, reasons)
+    return Plan(
+        request_prompt=request.prompt,
+        prompt=_prompt(request, choices, loras),
+        negative=_negative(request, family, reasons),
+        family=family.id,
+        model=ModelFile(
+            name=choices.model.name,
+            path=str(choices.model.path) if choices.model.path is not None else None,
+        ),
+        loras=loras,
+        style=choices.style.id if choices.style is not None else None,
+        width=size.width,
+        height=size.height,
+        output_width=size.output_width,
+        output_height=size.output_height,
+        count=request.count,
+        seed=_seed(request, choices, reasons),
+        steps=steps,
+        guidance=_guidance(request, family, reasons),
+        sampler=_sampler(request, choices),
+        scheduler=family.scheduler,
+        start=start,
+        mask=mask,
+        stages=_stages(size),
+        reasons=tuple(reasons),
+    )
+
+
+def _refuse_unavailable(request: GenerationRequest) -> None:
+    if request.video is not None:
+        raise InputError("feature_unavailable", "Kizy draws no videos yet.")
+    if request.controls:
+        raise InputError("feature_unavailable", "The embedded engine has no control maps.")
+    if request.improve:
+        raise InputError("feature_unavailable", "The embedded engine cannot improve faces yet.")
+    if request.mask is not None and request.start is None:
+        raise PictureError("mask_unusable", "A mask needs the picture that it lies on (--start).")
+
+
+def _loras(choices: Choices, reasons: list[Reason]) -> tuple[PlannedLora, ...]:
+    planned = []
+    for chosen in choices.loras:
+        weight = chosen.model_weight if chosen.model_weight is not None else 1.0
+        clip = chosen.clip_weight if chosen.clip_weight is not None else weight
+        entry = chosen.entry
+        file = ModelFile(name=entry.name, path=str(entry.path), sha256=chosen.sha256)
+        planned.append(
+            PlannedLora(
+                file=file, model_weight=weight, clip_weight=clip, triggers=entry.triggers
+            )
+        )
+        reasons.append(
+            Reason(choice="lora", value=f"{entry.name}:{weight:g}", why="you named it")
+        )
+    return tuple(planned)
+
+
+def _size(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -> Size:
+    start = choices.start
+    size = plan_size(
+        request.size,
+        choices.family,
+        raw=choices.raw,
+        enlarge=request.enlarge,
+        start_size=(start.width, start.height) if start is not None else None,
+        exact=choices.mask is not None,
+    )
+    value = f"{size.output_width}x{size.output_height}"
+    reasons.append(Reason(choice="size", value=value, why=size.why))
+    return size
+
+
+def _steps(request: GenerationRequest, family: Family, reasons: list[Reason]) -> int:
+    if request.steps != "auto":
+        return request.steps
+    steps = family.steps[request.quality]
+    why = f"{family.name} at {request.quality} quality"
+    reasons.append(Reason(choice="steps", value=str(steps), why=why))
+    return steps
+
+
+def _guidance(request: GenerationRequest, family: Family, reasons: list[Reason]) -> float:
+    if request.guidance != "auto":
+        return request.guidance
+    why = f"what {family.name} is made for"
+    reasons.append(Reason(choice="guidance", value=f"{family.guidance:g}", why=why))
+    return family.guidance
+
+
+def _negative(request: GenerationRequest, family: Family, reasons: list[Reason]) -> str:
+    if request.negative == "auto":
+        return family.default_negative
+    if request.negative and not family.negative_prompt:
+        why = f"{family.name} takes no negative prompt"
+        reasons.append(Reason(choice="negative", value="left out", why=why))
+        return ""
+    return request.negative
+
+
+def _sampler(request: GenerationRequest, choices: Choices) -> str:
+    if request.sampler == "auto":
+        return choices.family.sampler
+    if request.sampler not in choices.samplers:
+        message = (
+            f'The sampler "{request.sampler}" does not fit {choices.model.name}. '
+            + nearest(request.sampler, choices.samplers)
+        )
+        raise InputError("request_invalid", message)
+    return request.sampler
+
+
+def _seed(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -> int:
+    if request.seed != "auto":
+        return request.seed
+    why = "rolled for you; give it with --seed to draw the same again"
+    reasons.append(Reason(choice="seed", value=str(choices.seed), why=why))
+    return choices.seed
+
+
+def _prompt(
+    request: GenerationRequest, choices: Choices, loras: tuple[PlannedLora, ...]
+) -> str:
+    parts = [request.prompt]
+    if choices.style is not None and not choices.style_in_prompt:
+        parts.append(choices.style.words)
+    lowered = request.prompt.lower()
+    for lora in loras:
+        parts.extend(word for word in lora.triggers if word.lower() not in lowered)
+    return ", ".join(parts)
+
+
+def _inputs(
+    request: GenerationRequest, choices: Choices, family: Family, reasons: list[Reason]
+) -> tuple[PlannedStart | None, PlannedMask | None]:
+    if request.start is None or choices.start is None:
+        return None, None
+    strength = request.start.strength
+    if strength == "auto":
+        masked = choices.mask is not None
+        strength = DEFAULT_MASKED_STRENGTH if masked else DEFAULT_STRENGTH
+        why = "inside the mask all is new" if masked else "keeps the layout, changes the rest"
+        reasons.append(Reason(choice="strength", value=f"{strength:g}", why=why))
+    start = PlannedStart(picture=choices.start.picture, strength=strength)
+    if request.mask is None or choices.mask is None:
+        return start, None
+    own, given = choices.mask, choices.start
+    if abs(own.width / own.height - given.width / given.height) > 0.02 * given.width / given.height:
+        message = (
+            f"The mask ({own.width} x {own.height}) has another shape than the picture "
+            f"({given.width} x {given.height})."
+        )
+        raise PictureError("mask_unusable", message)
+    feather = request.mask.feather
+    if feather == "auto":
+        # One latent of the model, in pixels of the given picture: what the model can resolve.
+        feather = max(1, round(family.latent_factor * given.width / family.native_width))
+    return start, PlannedMask(picture=own.picture, feather=feather)
+
+
+def _stages(size: Size) -> tuple[Stage, ...]:
+    if size.enlarge == 1:
+        return (DrawStage(),)
+    return (DrawStage(), EnlargeStage(factor=size.enlarge, model=ENLARGER))

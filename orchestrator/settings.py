@@ -1,0 +1,36 @@
+"""What can be set: by environment (KIZY_...), then by kizy.toml in KIZY_HOME, then the defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ..core.home import home
+
+
+class Settings(BaseSettings):
+    """`pictures`: where pictures go. `model`: what "auto" takes. `previews`: draw previews."""
+
+    model_config = SettingsConfigDict(env_prefix="KIZY_", extra="ignore", frozen=True)
+
+    pictures: Path | None = None
+    model: str | None = None
+    previews: bool = True
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = TomlConfigSettingsSource(settings_cls, toml_file=home() / "kizy.toml")
+        return init_settings, env_settings, file

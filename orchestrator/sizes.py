@@ -1,0 +1,137 @@
+"""Which size to draw at, and which size to save."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from ..catalog.family import Family
+from ..core.errors import InputError, nearest
+from ..core.request import Enlarge
+
+MAX_OUTPUT_SIDE = 8192
+MIN_OUTPUT_SIDE = 16
+MAX_AREA_FACTOR = 4.0
+"""Pixels drawn at once, as a multiple of the family's native ones: above it shapes double."""
+
+MAX_DISTORTION = 0.03
+"""Largest change of a picture's shape that goes unnoticed."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Pixels of the draw stage, factor of the enlarge stage, pixels of the saved picture."""
+
+    width: int
+    height: int
+    enlarge: float
+    output_width: int
+    output_height: int
+    why: str
+
+
+def plan_size(
+    asked: str,
+    family: Family,
+    *,
+    raw: bool,
+    enlarge: Enlarge | Literal["auto"] | None,
+    start_size: tuple[int, int] | None,
+    exact: bool,
+) -> Size:
+    """Decide the sizes. `asked` is "auto", a word, or WIDTHxHEIGHT of the saved picture.
+
+    `exact`: the saved picture is as large as the start picture, to the pixel. Raises InputError
+    `size_invalid`.
+    """
+    factor = 1.0 if raw or enlarge is None else _factor(family, enlarge)
+    if asked == "auto" and start_size is not None:
+        why = "the shape of the start picture"
+        area = factor**2 * family.native_width * family.native_height
+        wish = start_size if exact else _to_area(start_size, area)
+    elif asked == "auto" or asked.lower() in family.sizes:
+        word = "square" if asked == "auto" else asked.lower()
+        width, height = family.sizes[word]
+        wish = (round(width * factor), round(height * factor))
+        why = _native_why(family, factor) if asked == "auto" else f'you asked for "{asked}"'
+    else:
+        wish, why = parse_size(asked, family), "you asked for it"
+    width, height = _draw_size(wish, family, enlarged=factor > 1)
+    output = _output_size(wish, (width, height), enlarged=factor > 1)
+    if exact and start_size is not None and not raw:
+        output, why = start_size, "as large as the picture under the mask"
+    elif output != wish:
+        why = f"nearest to {wish[0]}x{wish[1]}: multiples of {family.multiple} are drawn"
+    growth = max(output[0] / width, output[1] / height)
+    return Size(width, height, growth if factor > 1 and growth > 1 else 1.0, *output, why)
+
+
+def parse_size(text: str, family: Family) -> tuple[int, int]:
+    """(width, height) of WIDTHxHEIGHT. Raises InputError `size_invalid`."""
+    found = re.fullmatch(r"\s*(\d{1,9})\s*[xX×*]\s*(\d{1,9})\s*", text)
+    if found is None:
+        known = nearest(text, family.sizes)
+        raise InputError("size_invalid", f'"{text[:60]}" is no size. {known}'.strip())
+    width, height = int(found[1]), int(found[2])
+    for side in (width, height):
+        if not MIN_OUTPUT_SIDE <= side <= MAX_OUTPUT_SIDE:
+            message = (
+                f"{width}x{height} is out of range: "
+                f"each side must be {MIN_OUTPUT_SIDE} to {MAX_OUTPUT_SIDE} pixels."
+            )
+            raise InputError("size_invalid", message)
+    if max(width, height) > 8 * min(width, height):
+        message = f"{width}x{height} is too narrow: a side may be 8 times the other at most."
+        raise InputError("size_invalid", message)
+    return width, height
+
+
+def _factor(family: Family, enlarge: Enlarge | Literal["auto"]) -> float:
+    return family.enlarge or 1.0 if enlarge == "auto" else enlarge.factor
+
+
+def _native_why(family: Family, factor: float) -> str:
+    if factor == 1:
+        return f"what {family.name} draws best"
+    return f"{family.name} draws at {family.native_width}, enlarged {factor:g} times"
+
+
+def _to_area(size: tuple[int, int], area: float) -> tuple[int, int]:
+    """The same shape with about that many pixels."""
+    scale = (area / (size[0] * size[1])) ** 0.5
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _draw_size(wish: tuple[int, int], family: Family, *, enlarged: bool) -> tuple[int, int]:
+    """What to draw for a wished saved size: that size, or its shape near the native size.
+
+    An enlarged picture is drawn larger than native only when 8 times native would not suffice.
+    """
+    native = family.native_width * family.native_height
+    if enlarged:
+        pixels = wish[0] * wish[1]
+        wish = _to_area(wish, max(native, pixels / 64))
+    width, height = (_snap(side, family.multiple) for side in wish)
+    if width * height > MAX_AREA_FACTOR * native:
+        side = int((MAX_AREA_FACTOR * native) ** 0.5) * (8 if enlarged else 1)
+        message = f"That is too large for {family.name}: at most about {side}x{side} pixels."
+        raise InputError("size_invalid", message)
+    return width, height
+
+
+def _output_size(
+    wish: tuple[int, int], drawn: tuple[int, int], *, enlarged: bool
+) -> tuple[int, int]:
+    """The wish, if enlarging what is drawn to it keeps shapes within 3%; else the nearest."""
+    if not enlarged:
+        return drawn
+    across, down = wish[0] / drawn[0], wish[1] / drawn[1]
+    if abs(across / down - 1) <= MAX_DISTORTION:
+        return wish
+    scale = (across * down) ** 0.5
+    return round(drawn[0] * scale), round(drawn[1] * scale)
+
+
+def _snap(side: float, multiple: int) -> int:
+    return max(multiple, round(side / multiple) * multiple)

@@ -1,0 +1,1 @@
+"""Where pictures go, and where those lie that a Plan begins with."""

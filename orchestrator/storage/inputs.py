@@ -1,0 +1,52 @@
+"""Pictures that Plans begin with, kept by content: a replay finds them when the original moved."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ...core.errors import PictureError
+from ...core.files import replacing
+from ...core.picture_files import open_picture
+from ...core.plan import InputPicture
+from ..planner import PictureFacts
+
+
+class InputFolder:
+    """`<folder>/<sha256>.<extension>`; written once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, path: Path) -> PictureFacts:
+        """Check a picture and keep a copy. Raises PictureError, UnknownNameError, StorageError."""
+        picture = open_picture(path)
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        kept = self.folder / f"{digest}{path.suffix.lower()}"
+        if not kept.exists():
+            with replacing(kept) as temporary:
+                temporary.write_bytes(data)
+        return PictureFacts(
+            InputPicture(path=str(kept), sha256=digest), picture.width, picture.height
+        )
+
+    def find(self, picture: InputPicture) -> InputPicture:
+        """Where the picture of that content lies now. Raises PictureError `picture_unreadable`."""
+        for path in (Path(picture.path), *self.folder.glob(f"{picture.sha256}.*")):
+            if path.is_file() and _sha256(path) == picture.sha256:
+                return picture.model_copy(update={"path": str(path)})
+        name = Path(picture.path).name
+        raise PictureError(
+            "picture_unreadable",
+            f"The picture {name} that this drawing began with is not here any more.",
+            fix="Put the same file back, or draw anew with --start.",
+        )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,59 @@
+"""A folder of finished pictures: names that sort by time and are never taken twice."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from PIL import Image
+
+from ...core.files import write_new
+from ...core.job import Artifact
+from ...core.picture_files import png_bytes
+from ...core.plan import Plan
+
+MAX_WORDS = 40
+"""Characters of the prompt in a file name."""
+
+
+class PictureFolder:
+    """Saves pictures as PNG with their Plan inside."""
+
+    def __init__(self, folder: Path, version: str) -> None:
+        self.folder = folder
+        self._version = version
+
+    def save(self, plan: Plan, picture: Image.Image) -> Artifact:
+        """Write one picture; `plan` draws it alone. Raises StorageError."""
+        data = png_bytes(picture, plan, self._version)
+        path = write_new(self.folder, file_names(plan, datetime.now()), data)
+        return Artifact(
+            id=hashlib.sha256(data).hexdigest(),
+            path=str(path),
+            media_type="image/png",
+            width=picture.width,
+            height=picture.height,
+            seed=plan.seed,
+            plan=plan,
+        )
+
+
+def file_names(plan: Plan, moment: datetime) -> Iterator[str]:
+    """Names for a picture, best first: time, words of the prompt, seed, then a counter."""
+    stem = f"{moment:%Y%m%d-%H%M%S}-{slug(plan.request_prompt)}-{plan.seed}"
+    yield f"{stem}.png"
+    for number in range(2, 10_000):
+        yield f"{stem}-{number}.png"
+
+
+def slug(text: str) -> str:
+    """Lowercase letters, digits and hyphens of a text, for a file name; "picture" if none."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    if len(words) > MAX_WORDS:
+        words = words[:MAX_WORDS].rpartition("-")[0] or words[:MAX_WORDS]
+    return words or "picture"

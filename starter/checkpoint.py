@@ -1,0 +1,107 @@
+"""The starter as one safetensors file in ComfyUI's key names, its UNet in 8 bits.
+
+`model.diffusion_model.*`: the UNet (see language/quantized.py for the 8-bit form).
+`first_stage_model.taesd_encoder.*`, `...taesd_decoder.*`: the autoencoder, float16.
+Metadata: `latent_scale`, and `preview` (9 rows of 3 numbers: latents and 1 to RGB).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import ModelFileError
+from ..language.quantized import dequantize, quantize
+from .ldm_names import diffusers_name, ldm_name
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = Path(__file__).parent / "weights"
+STARTER_FILE = WEIGHTS / "starter.safetensors"
+ENLARGER_FILE = WEIGHTS / "enlarger.safetensors"
+
+UNET_PREFIX = "model.diffusion_model."
+VAE_PREFIX = "first_stage_model."
+
+
+@dataclass(frozen=True)
+class StarterWeights:
+    """State dicts in diffusers' names, float32. `preview`: (9, 3), for linear previews."""
+
+    unet: dict[str, torch.Tensor]
+    autoencoder: dict[str, torch.Tensor]
+    latent_scale: float
+    preview: list[list[float]]
+
+
+def pack(weights: StarterWeights) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of the file."""
+    import torch
+
+    unet = {UNET_PREFIX + _ldm_key(key): value for key, value in weights.unet.items()}
+    packed = quantize(unet)
+    for key, value in weights.autoencoder.items():
+        packed[VAE_PREFIX + _taesd_key(key)] = value.to(torch.float16).contiguous()
+    metadata = {
+        "modelspec.architecture": "kizy-starter",
+        "modelspec.title": "Kizy starter",
+        "modelspec.license": "Apache-2.0",
+        "modelspec.prediction_type": "v",
+        "latent_scale": repr(weights.latent_scale),
+        "preview": json.dumps(weights.preview),
+    }
+    return packed, metadata
+
+
+def load(path: Path = STARTER_FILE) -> StarterWeights:
+    """Read the file. Raises ModelFileError `model_file_damaged`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        scale, preview = float(metadata["latent_scale"]), json.loads(metadata["preview"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
+    unet = dequantize({k: v for k, v in tensors.items() if k.startswith(UNET_PREFIX)})
+    return StarterWeights(
+        unet={_diffusers_key(k.removeprefix(UNET_PREFIX)): v for k, v in unet.items()},
+        autoencoder={
+            _autoencoder_key(key.removeprefix(VAE_PREFIX)): value.float()
+            for key, value in tensors.items()
+            if key.startswith(VAE_PREFIX)
+        },
+        latent_scale=scale,
+        preview=preview,
+    )
+
+
+def _ldm_key(key: str) -> str:
+    layer, _, kind = key.rpartition(".")
+    return f"{ldm_name(layer)}.{kind}"
+
+
+def _diffusers_key(key: str) -> str:
+    layer, _, kind = key.rpartition(".")
+    return f"{diffusers_name(layer)}.{kind}"
+
+
+def _taesd_key(key: str) -> str:
+    part, _, rest = key.partition(".layers.")
+    index, _, tail = rest.partition(".")
+    # ComfyUI's decoder has its clamp as layer 0; diffusers' has none.
+    shifted = int(index) + (1 if part == "decoder" else 0)
+    return f"taesd_{part}.{shifted}.{tail}"
+
+
+def _autoencoder_key(key: str) -> str:
+    found = re.fullmatch(r"taesd_(encoder|decoder)\.(\d+)\.(.+)", key)
+    if found is None:
+        raise ModelFileError("model_file_damaged", f"The starter's file holds an unknown {key}.")
+    part, index, tail = found.groups()
+    return f"{part}.layers.{int(index) - (1 if part == 'decoder' else 0)}.{tail}"

@@ -1,0 +1,128 @@
+"""Training pictures with their captions: one thing or two, on a background, in a style."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from .concepts import COLORS, STYLES, concepts
+from .renders import Renders
+
+Kind = Literal["white", "color", "pair"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How much a thing moves about in the picture.
+
+    `scale` and `shift` are shares of the picture's side, `mirrored` a share of the pictures,
+    `color_noise` a change of each background channel in steps of 255.
+    """
+
+    scale: tuple[float, float] = (0.80, 0.90)
+    pair_scale: tuple[float, float] = (0.44, 0.50)
+    shift: float = 0.02
+    pair_shift: float = 0.06
+    mirrored: float = 0.1
+    color_noise: int = 10
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`pixels`: uint8, size x size x 3. `labels`: the concepts in it. `color`: None for white."""
+
+    pixels: np.ndarray
+    caption: str
+    labels: tuple[str, ...]
+    style: str
+    color: str | None
+
+
+class Composer:
+    """Makes pictures from renders, by a random generator that is handed in.
+
+    `labels`: the concepts that a pair's second thing is taken from.
+    """
+
+    def __init__(
+        self, renders: Renders, labels: Collection[str], layout: Layout | None = None
+    ) -> None:
+        self._renders = renders
+        self._layout = layout or Layout()
+        self._words = {concept.label: concept.words for concept in concepts()}
+        self._by_style: dict[str, list[int]] = {style: [] for style in STYLES}
+        for i in renders.of(labels):
+            self._by_style[renders.glyphs[i].style].append(i)
+
+    def make(self, rng: random.Random, glyph: int, kind: Kind) -> Picture:
+        """A picture of one glyph; `pair` puts a second one of the same style beside it."""
+        style = self._renders.glyphs[glyph].style
+        color, rgb = None, (255, 255, 255)
+        if kind == "color" or (kind == "pair" and rng.random() < 0.5):
+            color = rng.choice([name for name in COLORS if name != "white"])
+            noise = self._layout.color_noise
+            rgb = tuple(
+                min(255, max(0, c + rng.randint(-noise, noise))) for c in COLORS[color]
+            )
+        canvas = Image.new("RGB", (self._renders.size,) * 2, rgb)
+        if kind == "pair":
+            other = rng.choice(self._by_style[style])
+            members = [glyph, other] if rng.random() < 0.5 else [other, glyph]
+            for member, x in zip(members, (0.26, 0.74), strict=True):
+                self._paste(rng, canvas, member, x, pair=True)
+        else:
+            members = [glyph]
+            self._paste(rng, canvas, glyph, 0.5, pair=False)
+        labels = tuple(self._renders.glyphs[i].label for i in members)
+        caption = self.caption(rng, labels, style, color)
+        return Picture(np.asarray(canvas), caption, labels, style, color)
+
+    def caption(
+        self, rng: random.Random, labels: tuple[str, ...], style: str, color: str | None
+    ) -> str:
+        """Words for a picture, worded as people would: with or without article, colour, style."""
+        text = " and ".join(self._name(rng, label) for label in labels)
+        if color is not None:
+            article = "an" if color[0] in "aeiou" else "a"
+            place = color if rng.random() < 0.1 else f"{article} {color} background"
+            text += f" on {place}"
+        elif rng.random() < 0.15:
+            text += " on a white background"
+        if rng.random() < 0.9:
+            text += f", {STYLES[style]}"
+        return text
+
+    def _name(self, rng: random.Random, label: str) -> str:
+        words = self._words.get(label, ())
+        name = label if not words or rng.random() < 0.5 else rng.choice(words)
+        draw = rng.random()
+        if draw < 0.5 and not name.endswith("s"):
+            return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+        return name
+
+    def _paste(
+        self, rng: random.Random, canvas: Image.Image, glyph: int, x: float, *, pair: bool
+    ) -> None:
+        layout, side = self._layout, canvas.width
+        low, high = layout.pair_scale if pair else layout.scale
+        size = round(side * rng.uniform(low, high))
+        shift = layout.pair_shift if pair else layout.shift
+        picture = Image.fromarray(np.asarray(self._renders.pictures[glyph]))
+        if rng.random() < layout.mirrored:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+        horizontal = layout.shift * side
+        left = round(side * x + rng.uniform(-horizontal, horizontal) - size / 2)
+        top = round(side * 0.5 + rng.uniform(-shift, shift) * side - size / 2)
+        canvas.paste(picture, (left, top), picture)
+
+
+def shrink(pixels: np.ndarray, size: int) -> np.ndarray:
+    """A picture (uint8, H x W x 3) at another size."""
+    picture = Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(picture)

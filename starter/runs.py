@@ -1,0 +1,199 @@
+"""A training run that can be stopped at any moment and goes on where it was.
+
+The state (weights, optimizer, step) is one safetensors file, written under a temporary name and
+renamed; the losses are lines of JSON in `log.jsonl` beside it. Random numbers are seeded anew for
+every step, so a resumed run takes the steps that an uninterrupted one would have taken.
+
+Under `torchrun` each process draws its own batch and the gradients are averaged. On a CPU two
+processes of one thread each are faster than one of two threads.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+log = logging.getLogger(__name__)
+
+
+def cosine(step: int, steps: int, *, warmup: int, floor: float = 0.02) -> float:
+    """Share of the peak learning rate: linear warm-up, then half a cosine down to `floor`."""
+    if step < warmup:
+        return (step + 1) / warmup
+    share = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, metadata)
+    os.replace(temporary, path)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors and metadata of a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+
+
+def world() -> tuple[int, int]:
+    """(rank, processes) of this process; starts torch.distributed under `torchrun`."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
+    return dist.get_rank(), dist.get_world_size()
+
+
+class Ema:
+    """Exponential moving average of a module's parameters (half life grows with the run)."""
+
+    def __init__(self, module: torch.nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.shadow = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: torch.nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for key, value in module.state_dict().items():
+            self.shadow[key].lerp_(value, 1 - decay)
+
+
+class Run:
+    """Owns the loop: learning rate, steps, log, state. The caller owns the loss.
+
+    `loss(rng, generator)` draws its batch from the two generators alone.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        modules: dict[str, torch.nn.Module],
+        optimizer: torch.optim.Optimizer,
+        *,
+        steps: int,
+        warmup: int,
+        seed: int = 0,
+        ema: dict[str, Ema] | None = None,
+        save_every: float = 300.0,
+    ) -> None:
+        self.folder, self.modules, self.optimizer = folder, modules, optimizer
+        self.steps, self.warmup, self.ema, self.save_every = steps, warmup, ema or {}, save_every
+        self.step = 0
+        self.seed = seed
+        self.rank, self.world = world()
+        self._peaks = [group["lr"] for group in optimizer.param_groups]
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    def resume(self) -> bool:
+        """Take up the saved state; False if there is none."""
+        if not self.state_file.exists():
+            return False
+        tensors, metadata = load_tensors(self.state_file)
+        for name, module in self.modules.items():
+            module.load_state_dict(_below(tensors, f"module.{name}."))
+        for name, ema in self.ema.items():
+            for key, value in _below(tensors, f"ema.{name}.").items():
+                ema.shadow[key].copy_(value)
+        state: dict[int, dict[str, Any]] = {}
+        for key, value in _below(tensors, "optimizer.").items():
+            index, _, field = key.partition(".")
+            state.setdefault(int(index), {})[field] = value
+        self.optimizer.load_state_dict(
+            {"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]}
+        )
+        self.step = int(metadata["step"])
+        log.info("resumed %s at step %d of %d", self.folder.name, self.step, self.steps)
+        return True
+
+    def save(self) -> None:
+        if self.rank != 0:
+            return
+        tensors: dict[str, torch.Tensor] = {}
+        for name, module in self.modules.items():
+            tensors |= {f"module.{name}.{k}": v for k, v in module.state_dict().items()}
+        for name, ema in self.ema.items():
+            tensors |= {f"ema.{name}.{k}": v for k, v in ema.shadow.items()}
+        for index, fields in self.optimizer.state_dict()["state"].items():
+            for field, value in fields.items():
+                tensors[f"optimizer.{index}.{field}"] = torch.as_tensor(value)
+        save_tensors(self.state_file, tensors, {"step": str(self.step)})
+
+    def go(
+        self,
+        loss: Callable[[random.Random, torch.Generator], torch.Tensor],
+        *,
+        clip: float = 1.0,
+        log_every: int = 50,
+        on_save: Callable[[], dict[str, float]] | None = None,
+    ) -> None:
+        """Train to the last step. `on_save` may measure; what it returns goes into the log."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        smoothed, started, first = None, time.monotonic(), self.step
+        saved = time.monotonic()
+        while self.step < self.steps:
+            share = cosine(self.step, self.steps, warmup=self.warmup)
+            for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+                group["lr"] = peak * share
+            seed = (self.seed * 1_000_003 + self.step) * self.world + self.rank
+            value = loss(random.Random(seed), torch.Generator().manual_seed(seed))
+            self.optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            self._average(parameters)
+            torch.nn.utils.clip_grad_norm_(parameters, clip)
+            self.optimizer.step()
+            self.step += 1
+            for name, ema in self.ema.items():
+                ema.update(self.modules[name], self.step)
+            smoothed = value.item() if smoothed is None else 0.98 * smoothed + 0.02 * value.item()
+            if self.step % log_every == 0:
+                pace = (time.monotonic() - started) / (self.step - first)
+                left = pace * (self.steps - self.step)
+                self._log({"step": self.step, "loss": round(smoothed, 5), "left_s": round(left)})
+            if time.monotonic() - saved > self.save_every or self.step == self.steps:
+                self.save()
+                if self.rank == 0:
+                    self._log({"step": self.step} | (on_save() if on_save else {}))
+                saved = time.monotonic()
+
+    def _average(self, parameters: list[torch.nn.Parameter]) -> None:
+        if self.world == 1:
+            return
+        grads = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        dist.all_reduce(flat)
+        flat /= self.world
+        offset = 0
+        for grad in grads:
+            grad.copy_(flat[offset : offset + grad.numel()].view(grad.shape))
+            offset += grad.numel()
+
+    def _log(self, entry: dict[str, float]) -> None:
+        if self.rank != 0:
+            return
+        log.info("%s %s", self.folder.name, entry)
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
