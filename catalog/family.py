@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +13,6 @@ from pydantic import Field, model_validator
 
 from ..core.errors import UnknownNameError, nearest
 from ..core.request import Frozen
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FAMILIES_FOLDER = Path(__file__).parent / "families"
 
@@ -148,7 +143,7 @@ class Family(Frozen):
     Sizes are pixels of the draw stage and multiples of `multiple`. `sampler` and `scheduler` are
     ComfyUI's names. `guidance` is the scale of classifier-free guidance if `guidance_kind` is
     "cfg"; "distilled": the model takes it as an input and cfg stays 1; "none": cfg stays 1.
-    `guidance_rescale` is phi of Lin et al., 2023. `latent_factor`: pixels to a latent, a side.
+    `latent_factor`: pixels to a latent, a side.
     `prompt_tokens`: what the text encoders read. `enlarge`: factor that a picture is saved at
     unless asked otherwise. `embedded`: Kizy draws it in its own process.
     """
@@ -167,7 +162,6 @@ class Family(Frozen):
     steps: dict[Quality, int]
     guidance: float = Field(ge=0)
     guidance_kind: Literal["cfg", "distilled", "none"]
-    guidance_rescale: float = Field(default=0, ge=0, le=1)
     negative_prompt: bool
     default_negative: str = ""
     prompt_style: Literal["caption", "phrases", "sentences"]

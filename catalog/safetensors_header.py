@@ -11,7 +11,7 @@ import os
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from ..core.errors import ModelFileError, UnknownNameError
 
@@ -169,7 +169,7 @@ def _tensor(path: Path, name: str, value: Any) -> tuple[str, tuple[int, ...], in
     return dtype, tuple(shape), offsets[0], offsets[1]
 
 
-def _lengths(values: Any) -> bool:
+def _lengths(values: Any) -> TypeGuard[list[int]]:
     """Whether it is a list of whole numbers from 0 to 2^63."""
     return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**63 for v in values)
 

@@ -6,7 +6,7 @@
     │   ├── PictureError      a picture cannot be used
     │   └── ModelFileError    a model or LoRA file cannot be used
     ├── EngineError           drawing failed (exit status 1)
-    ├── StorageError          a file could not be written or read (exit status 1)
+    ├── StorageError          a file could not be written or read (exit status 2)
     └── CancelledError        somebody stopped it (exit status 130)
 
 Every code stands in `CODES` with its meaning and its fix; a test checks each `raise` against it.
@@ -71,6 +71,8 @@ class EngineError(KizyError):
 class StorageError(KizyError):
     """A file could not be written or read."""
 
+    exit_status = 2
+
 
 class CancelledError(KizyError):
     """Somebody stopped the work."""
@@ -92,58 +94,162 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 _TABLE = [
-    ("prompt_empty", "InputError", "The prompt has no words.",
-     'Say what you want to see, for example: kizy generate "a red fox on a blue background"'),
-    ("prompt_too_long", "InputError", "The prompt or negative prompt is over 10,000 characters.",
-     "Shorten it: models read a few hundred words at most."),
-    ("size_invalid", "InputError", "The size is neither a known word nor WIDTHxHEIGHT in range.",
-     "Give a word like square, portrait or landscape, or WIDTHxHEIGHT such as 512x512."),
-    ("request_invalid", "InputError", "A value of the request is out of range or of a wrong kind.",
-     "Change the value named in the message."),
-    ("feature_unavailable", "InputError", "The engine or model cannot do what was asked.",
-     "Leave the option out, or use another engine or model."),
-    ("model_unknown", "UnknownNameError", "No model of that name is installed here.",
-     "`kizy models` lists what is installed; a folder's path works too."),
-    ("lora_unknown", "UnknownNameError", "No LoRA of that name is in the LoRA folders.",
-     "Put the .safetensors file into the LoRA folder that `kizy doctor` shows, or give its path."),
-    ("style_unknown", "UnknownNameError", "The style is not one that Kizy knows.",
-     "Leave it out, or name one of the styles in the message."),
-    ("family_unknown", "UnknownNameError", "No family of that name is in the catalog.",
-     "Use one of the names in the message."),
-    ("file_missing", "UnknownNameError", "A file or folder that was named is not there.",
-     "Check the path."),
-    ("picture_unreadable", "PictureError", "The file is no picture, or it is damaged.",
-     "Give a PNG, JPEG or WebP file."),
-    ("picture_too_large", "PictureError", "The picture has more pixels or bytes than is allowed.",
-     "Make it smaller first: 64 megapixels and 256 MB are the limits."),
-    ("mask_unusable", "PictureError", "The mask marks nothing, or fits no start picture.",
-     "Paint what should change in white on black, on a picture of the same shape."),
-    ("plan_missing", "PictureError", "The picture holds no Plan of Kizy.",
-     "Use a PNG that Kizy drew and no other program saved again."),
-    ("plan_invalid", "PictureError", "The Plan in the picture is damaged or of a newer Kizy.",
-     "Update Kizy, or draw it again with `kizy generate`."),
-    ("model_file_damaged", "ModelFileError", "A model file is cut short or not what it says.",
-     "Download it again: it is cut short or damaged."),
-    ("model_file_pickled", "ModelFileError", "A model file is in the pickle format.",
-     "Get the .safetensors form of it: pickled files can run code, so Kizy opens none."),
-    ("model_folder_invalid", "ModelFileError", "The folder is no diffusers model that Kizy draws.",
-     "Give a diffusers folder (with model_index.json) of Stable Diffusion 1.5 or SDXL."),
-    ("lora_other_family", "ModelFileError", "The LoRA was made for another model family.",
-     "Pick a LoRA of the model's family, or a model of the LoRA's family."),
-    ("local_missing", "EngineError", "The libraries for drawing on this machine are missing.",
-     'Install them: python -m pip install "kizy[local]"'),
-    ("out_of_memory", "EngineError", "Memory did not suffice, even after every saving.",
-     "Choose a smaller size or model, or close other programs."),
-    ("drawing_failed", "EngineError", "The engine stopped with an error that Kizy does not know.",
-     "Try again with --debug and report what it prints."),
-    ("disk_full", "StorageError", "There is no space left where Kizy wants to write.",
-     "Free some space, or choose another folder with --out."),
-    ("folder_not_writable", "StorageError", "Kizy may not write into a folder.",
-     "Choose another folder with --out or KIZY_HOME, or change its permissions."),
-    ("launch_failed", "EngineError", "Another Python interpreter could not be started.",
-     "Check the interpreter's path in the settings."),
-    ("cancelled", "CancelledError", "The work was stopped by its owner.",
-     "Start it again when you like; what was saved stays."),
+    (
+        "prompt_empty",
+        "InputError",
+        "The prompt has no words.",
+        'Say what you want to see, for example: kizy generate "a red fox on a blue background"',
+    ),
+    (
+        "prompt_too_long",
+        "InputError",
+        "The prompt or negative prompt is over 10,000 characters.",
+        "Shorten it: models read a few hundred words at most.",
+    ),
+    (
+        "size_invalid",
+        "InputError",
+        "The size is neither a known word nor WIDTHxHEIGHT in range.",
+        "Give a word like square, portrait or landscape, or WIDTHxHEIGHT such as 512x512.",
+    ),
+    (
+        "request_invalid",
+        "InputError",
+        "A value of the request is out of range or of a wrong kind.",
+        "Change the value named in the message.",
+    ),
+    (
+        "feature_unavailable",
+        "InputError",
+        "The engine or model cannot do what was asked.",
+        "Leave the option out, or use another engine or model.",
+    ),
+    (
+        "model_unknown",
+        "UnknownNameError",
+        "No model of that name is installed here.",
+        "`kizy models` lists what is installed; a folder's path works too.",
+    ),
+    (
+        "lora_unknown",
+        "UnknownNameError",
+        "No LoRA of that name is in the LoRA folders.",
+        "Put the .safetensors file into the folder that `kizy doctor` shows, or give its path.",
+    ),
+    (
+        "style_unknown",
+        "UnknownNameError",
+        "The style is not one that Kizy knows.",
+        "Leave it out, or name one of the styles in the message.",
+    ),
+    (
+        "family_unknown",
+        "UnknownNameError",
+        "No family of that name is in the catalog.",
+        "Use one of the names in the message.",
+    ),
+    (
+        "file_missing",
+        "UnknownNameError",
+        "A file or folder that was named is not there.",
+        "Check the path.",
+    ),
+    (
+        "picture_unreadable",
+        "PictureError",
+        "The file is no picture, or it is damaged.",
+        "Give a PNG, JPEG or WebP file.",
+    ),
+    (
+        "picture_too_large",
+        "PictureError",
+        "The picture has more pixels or bytes than is allowed.",
+        "Make it smaller first: 64 megapixels and 256 MB are the limits.",
+    ),
+    (
+        "mask_unusable",
+        "PictureError",
+        "The mask marks nothing, or fits no start picture.",
+        "Paint what should change in white on black, on a picture of the same shape.",
+    ),
+    (
+        "plan_missing",
+        "PictureError",
+        "The picture holds no Plan of Kizy.",
+        "Use a PNG that Kizy drew and no other program saved again.",
+    ),
+    (
+        "plan_invalid",
+        "PictureError",
+        "The Plan in the picture is damaged or of a newer Kizy.",
+        "Update Kizy, or draw it again with `kizy generate`.",
+    ),
+    (
+        "model_file_damaged",
+        "ModelFileError",
+        "A model file is cut short or not what it says.",
+        "Download it again: it is cut short or damaged.",
+    ),
+    (
+        "model_file_pickled",
+        "ModelFileError",
+        "A model file is in the pickle format.",
+        "Get the .safetensors form of it: pickled files can run code, so Kizy opens none.",
+    ),
+    (
+        "model_folder_invalid",
+        "ModelFileError",
+        "The folder is no diffusers model that Kizy draws.",
+        "Give a diffusers folder (with model_index.json) of Stable Diffusion 1.5 or SDXL.",
+    ),
+    (
+        "lora_other_family",
+        "ModelFileError",
+        "The LoRA was made for another model family.",
+        "Pick a LoRA of the model's family, or a model of the LoRA's family.",
+    ),
+    (
+        "local_missing",
+        "EngineError",
+        "The libraries for drawing on this machine are missing.",
+        'Install them: python -m pip install "kizy[local]"',
+    ),
+    (
+        "out_of_memory",
+        "EngineError",
+        "Memory did not suffice, even after every saving.",
+        "Choose a smaller size or model, or close other programs.",
+    ),
+    (
+        "drawing_failed",
+        "EngineError",
+        "The engine stopped with an error that Kizy does not know.",
+        "Try again with --debug and report what it prints.",
+    ),
+    (
+        "disk_full",
+        "StorageError",
+        "There is no space left where Kizy wants to write.",
+        "Free some space, or choose another folder with --out.",
+    ),
+    (
+        "folder_not_writable",
+        "StorageError",
+        "Kizy may not write into a folder.",
+        "Choose another folder with --out or KIZY_HOME, or change its permissions.",
+    ),
+    (
+        "launch_failed",
+        "EngineError",
+        "Another Python interpreter could not be started.",
+        "Check the interpreter's path in the settings.",
+    ),
+    (
+        "cancelled",
+        "CancelledError",
+        "The work was stopped by its owner.",
+        "Start it again when you like; what was saved stays.",
+    ),
 ]
 
 CODES: dict[str, ErrorCode] = {row[0]: ErrorCode(*row) for row in _TABLE}

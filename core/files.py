@@ -12,7 +12,7 @@ from pathlib import Path
 from .errors import StorageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 @contextlib.contextmanager
@@ -31,6 +31,17 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def require_writable(folder: Path) -> None:
+    """Make the folder and try to write there: better before long work than after it.
+
+    Raises StorageError.
+    """
+    with storage_errors(folder / "picture"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x" * 4096)
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; renamed to it if the block ends well.
@@ -44,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            os.replace(temporary, path)
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -84,5 +95,5 @@ def _take_name(temporary: Path, path: Path) -> bool:
         # A file system without links: the check and the rename are two steps there.
         if path.exists():
             return False
-        os.replace(temporary, path)
+        temporary.replace(path)
     return True

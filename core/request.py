@@ -13,7 +13,9 @@ MAX_SIDE = 16_384
 MAX_SEED = 2**63 - 1
 
 Auto = Literal["auto"]
-Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)]
+Prompt = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_PROMPT)
+]
 OptionalText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_PROMPT)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -264,11 +265,9 @@ def _halved(files: list[Path]) -> int:
 
     count = 0
     for file in files:
-        for dtype, shape in read_header(file).tensors.values():
-            elements = 1
-            for side in shape:
-                elements *= side
-            count += 2 * elements if dtype.startswith(("F", "BF")) else elements
+        for tensor in read_header(file).tensors.values():
+            elements = math.prod(tensor.shape)
+            count += 2 * elements if tensor.dtype.startswith(("F", "BF")) else elements
     return count
 
 

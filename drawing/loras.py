@@ -81,12 +81,17 @@ def read_lora(path: Path) -> dict[str, LoraModule]:
             continue
         alpha = tensors.get(f"{stem}.alpha")
         rank = down.shape[0]
-        modules[_kohya_name(stem)] = LoraModule(up, down, float(alpha) if alpha is not None else rank)
+        modules[_kohya_name(stem)] = LoraModule(
+            up, down, float(alpha) if alpha is not None else rank
+        )
     return modules
 
 
 def _split(key: str) -> tuple[str, str] | None:
-    for down, up in ((".lora_down.weight", ".lora_up.weight"), (".lora_A.weight", ".lora_B.weight")):
+    for down, up in (
+        (".lora_down.weight", ".lora_up.weight"),
+        (".lora_A.weight", ".lora_B.weight"),
+    ):
         if key.endswith(down):
             stem = key.removesuffix(down)
             return stem, stem + up

@@ -21,8 +21,8 @@ class Meter:
     ) -> None:
         self._left = dict(parts)
         self._guess = dict(guess)
-        self._seconds = {kind: 0.0 for kind in parts}
-        self._done = {kind: 0 for kind in parts}
+        self._seconds = dict.fromkeys(parts, 0.0)
+        self._done = dict.fromkeys(parts, 0)
         self._clock = clock
         self._last = clock()
         self._fraction = 0.0

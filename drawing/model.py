@@ -77,6 +77,7 @@ class DrawModel(ABC):
         """Keep on the GPU only what runs; False if that is not possible here."""
         return False
 
+    @abstractmethod
     def unload(self) -> None:
         """Let go of what the model holds outside its own tensors."""
 

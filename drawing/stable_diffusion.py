@@ -64,7 +64,9 @@ class StableDiffusionModel(DrawModel):
                 )
                 return Conditioning(positive, unconditional)
             parts = self._pipe.encode_prompt(
-                prompt, device=self.device, do_classifier_free_guidance=True,
+                prompt,
+                device=self.device,
+                do_classifier_free_guidance=True,
                 negative_prompt=negative,
             )
         positive, unconditional, pooled, pooled_negative = parts
@@ -135,6 +137,10 @@ class StableDiffusionModel(DrawModel):
         return vae
 
 
+def _has_plain_weights(part: Path) -> bool:
+    return any(".fp16." not in file.name for file in part.glob("*.safetensors"))
+
+
 def _load(folder: Path, *, xl: bool, dtype: torch.dtype) -> Any:
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
@@ -143,12 +149,17 @@ def _load(folder: Path, *, xl: bool, dtype: torch.dtype) -> Any:
         "use_safetensors": True,
         "local_files_only": True,
     }
+    if not _has_plain_weights(folder / "unet"):
+        options["variant"] = "fp16"
     try:
         if xl:
             return StableDiffusionXLPipeline.from_pretrained(str(folder), **options)
         return StableDiffusionPipeline.from_pretrained(
-            str(folder), safety_checker=None, requires_safety_checker=False,
-            feature_extractor=None, **options,
+            str(folder),
+            safety_checker=None,
+            requires_safety_checker=False,
+            feature_extractor=None,
+            **options,
         )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         if "out of memory" in str(error).lower() or "allocate memory" in str(error).lower():

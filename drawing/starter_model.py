@@ -68,6 +68,10 @@ class StarterModel(DrawModel):
         # 64 x 64 latents are the largest that the starter draws: tiles would save nothing.
         del tiled
 
+    def unload(self) -> None:
+        # Nothing is held but the tensors.
+        return
+
 
 def _filled(
     build: type | object, weights: dict[str, torch.Tensor], device: torch.device

@@ -48,8 +48,14 @@ class Encoder:
 
         self._tokenizer = Tokenizer.from_file(str(TOKENIZER_FILE))
         self._model = BertModel(BertConfig(**BERT_CONFIG), add_pooling_layer=False)
-        self._model.load_state_dict(load_quantized(MODEL_FILE), strict=False)
         self._model.eval()
+        self.load_weights(load_quantized(MODEL_FILE))
+
+    def load_weights(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take other weights of the same shape, by the original's names."""
+        missing = self._model.load_state_dict(tensors, strict=False).missing_keys
+        if missing:
+            raise ValueError(f"weights without {', '.join(missing)}")
 
     def embed(self, sentences: Sequence[str]) -> np.ndarray:
         """Mean-pooled, unit-length meaning of each sentence: float32, (len(sentences), 384)."""

@@ -58,7 +58,8 @@ class App:
         return make_plan(request, self._choices(request, model, why, raw=raw))
 
     def start(self, plan: Plan) -> Handle:
-        """Begin to draw a Plan."""
+        """Begin to draw a Plan. Raises StorageError if the pictures could not be saved."""
+        self.pictures.check()
         return self.engine.start(plan, new_job_id())
 
     def follow(self, handle: Handle) -> Iterator[Event]:
@@ -153,14 +154,19 @@ def _drawable(entry: ModelEntry) -> ModelEntry:
 
 
 def _style(request: GenerationRequest, facts: Family) -> tuple[Style | None, str | None, bool]:
-    """(style, why, whether the prompt names it already)."""
+    """(style, why, whether the prompt's own words for it suffice).
+
+    A model that learned captions wants their very words, not others for the same.
+    """
     found = style_in_prompt(request.prompt, facts.id)
+    literal = facts.prompt_style == "caption"
     if request.style != "auto":
         style = find_style(request.style, facts.id)
-        return style, "you asked for it", found is not None and found.id == style.id
+        named = found is not None and found.id == style.id
+        return style, "you asked for it", named and not literal
     if found is not None:
-        return found, "your prompt says so", True
-    if facts.id != "starter":
+        return found, "your prompt says so", not literal
+    if not literal:
         return None, None, False
     why = "you named none; flat sticker and cartoon are the others"
     return find_style(DEFAULT_STYLE, facts.id), why, False

@@ -85,16 +85,16 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
     family = choices.family
     reasons = [Reason(choice="model", value=choices.model.name, why=choices.model_reason)]
     if choices.style is not None and choices.style_reason is not None:
-        reasons.append(
-            Reason(choice="style", value=choices.style.name, why=choices.style_reason)
-        )
+        reasons.append(Reason(choice="style", value=choices.style.name, why=choices.style_reason))
     loras = _loras(choices, reasons)
     size = _size(request, choices, reasons)
     steps = _steps(request, family, reasons)
+    prompt = _prompt(request, choices, loras)
+    _warn_of_length(prompt, family, reasons)
     start, mask = _inputs(request, choices, family, reasons)
     return Plan(
         request_prompt=request.prompt,
-        prompt=_prompt(request, choices, loras),
+        prompt=prompt,
         negative=_negative(request, family, reasons),
         family=family.id,
         model=ModelFile(
@@ -139,13 +139,9 @@ def _loras(choices: Choices, reasons: list[Reason]) -> tuple[PlannedLora, ...]:
         entry = chosen.entry
         file = ModelFile(name=entry.name, path=str(entry.path), sha256=chosen.sha256)
         planned.append(
-            PlannedLora(
-                file=file, model_weight=weight, clip_weight=clip, triggers=entry.triggers
-            )
+            PlannedLora(file=file, model_weight=weight, clip_weight=clip, triggers=entry.triggers)
         )
-        reasons.append(
-            Reason(choice="lora", value=f"{entry.name}:{weight:g}", why="you named it")
-        )
+        reasons.append(Reason(choice="lora", value=f"{entry.name}:{weight:g}", why="you named it"))
     return tuple(planned)
 
 
@@ -195,9 +191,8 @@ def _sampler(request: GenerationRequest, choices: Choices) -> str:
     if request.sampler == "auto":
         return choices.family.sampler
     if request.sampler not in choices.samplers:
-        message = (
-            f'The sampler "{request.sampler}" does not fit {choices.model.name}. '
-            + nearest(request.sampler, choices.samplers)
+        message = f'The sampler "{request.sampler}" does not fit {choices.model.name}. ' + nearest(
+            request.sampler, choices.samplers
         )
         raise InputError("request_invalid", message)
     return request.sampler
@@ -211,16 +206,22 @@ def _seed(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -
     return choices.seed
 
 
-def _prompt(
-    request: GenerationRequest, choices: Choices, loras: tuple[PlannedLora, ...]
-) -> str:
-    parts = [request.prompt]
+def _prompt(request: GenerationRequest, choices: Choices, loras: tuple[PlannedLora, ...]) -> str:
+    prompt = request.prompt
     if choices.style is not None and not choices.style_in_prompt:
-        parts.append(choices.style.words)
-    lowered = request.prompt.lower()
+        prompt = choices.style.added_to(prompt)
+    parts, lowered = [prompt], prompt.lower()
     for lora in loras:
         parts.extend(word for word in lora.triggers if word.lower() not in lowered)
     return ", ".join(parts)
+
+
+def _warn_of_length(prompt: str, family: Family, reasons: list[Reason]) -> None:
+    """A word is a token or more: with more words than tokens, the end is surely not read."""
+    words = len(prompt.split())
+    if words > family.prompt_tokens - 2:
+        why = f"{family.name} reads about {family.prompt_tokens - 2} words; the rest is left out"
+        reasons.append(Reason(choice="prompt", value=f"{words} words", why=why))
 
 
 def _inputs(

@@ -15,6 +15,9 @@ MIN_OUTPUT_SIDE = 16
 MAX_AREA_FACTOR = 4.0
 """Pixels drawn at once, as a multiple of the family's native ones: above it shapes double."""
 
+MAX_GROWTH = 8.0
+"""The enlarger's largest factor."""
+
 MAX_DISTORTION = 0.03
 """Largest change of a picture's shape that goes unnoticed."""
 
@@ -57,13 +60,13 @@ def plan_size(
         why = _native_why(family, factor) if asked == "auto" else f'you asked for "{asked}"'
     else:
         wish, why = parse_size(asked, family), "you asked for it"
-    width, height = _draw_size(wish, family, enlarged=factor > 1)
+    width, height = _draw_size(wish, family, enlarged=factor > 1, shrink=exact)
     output = _output_size(wish, (width, height), enlarged=factor > 1)
     if exact and start_size is not None and not raw:
         output, why = start_size, "as large as the picture under the mask"
     elif output != wish:
         why = f"nearest to {wish[0]}x{wish[1]}: multiples of {family.multiple} are drawn"
-    growth = max(output[0] / width, output[1] / height)
+    growth = min(MAX_GROWTH, max(output[0] / width, output[1] / height))
     return Size(width, height, growth if factor > 1 and growth > 1 else 1.0, *output, why)
 
 
@@ -103,18 +106,22 @@ def _to_area(size: tuple[int, int], area: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _draw_size(wish: tuple[int, int], family: Family, *, enlarged: bool) -> tuple[int, int]:
+def _draw_size(
+    wish: tuple[int, int], family: Family, *, enlarged: bool, shrink: bool
+) -> tuple[int, int]:
     """What to draw for a wished saved size: that size, or its shape near the native size.
 
     An enlarged picture is drawn larger than native only when 8 times native would not suffice.
+    `shrink`: what is too large is drawn smaller; otherwise it is refused.
     """
     native = family.native_width * family.native_height
     if enlarged:
-        pixels = wish[0] * wish[1]
-        wish = _to_area(wish, max(native, pixels / 64))
+        wish = _to_area(wish, max(native, wish[0] * wish[1] / MAX_GROWTH**2))
+    if shrink and wish[0] * wish[1] > MAX_AREA_FACTOR * native:
+        wish = _to_area(wish, 0.9 * MAX_AREA_FACTOR * native)
     width, height = (_snap(side, family.multiple) for side in wish)
     if width * height > MAX_AREA_FACTOR * native:
-        side = int((MAX_AREA_FACTOR * native) ** 0.5) * (8 if enlarged else 1)
+        side = int((MAX_AREA_FACTOR * native) ** 0.5 * (MAX_GROWTH if enlarged else 1))
         message = f"That is too large for {family.name}: at most about {side}x{side} pixels."
         raise InputError("size_invalid", message)
     return width, height

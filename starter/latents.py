@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHARD_KINDS: tuple[Kind, ...] = ("white", "color", "color", "pair", "color", "white", "color", "pair")
+SHARD_KINDS: tuple[Kind, ...] = (
+    "white",
+    "color",
+    "color",
+    "pair",
+    "color",
+    "white",
+    "color",
+    "pair",
+)
 KIND_WEIGHTS: dict[str, float] = {"white": 1.0, "color": 1.0, "pair": 0.6}
 """How often a picture of each kind is drawn from the shards, relative to the others."""
 
@@ -72,12 +81,13 @@ def make_shard(
         for _ in range(CAPTIONS)
     ]
     texts = encode(captions).half().unflatten(0, (len(pictures), CAPTIONS))
-    parts = []
+    parts, device = [], next(model.parameters()).device
     with torch.inference_mode():
         for start in range(0, len(pictures), 16):
             batch = [shrink(p.pixels, NATIVE_SIZE) for p in pictures[start : start + 16]]
             x = torch.stack([to_tensor(pixels[None])[0] for pixels in batch])
-            parts.append(model.encoder(x.to(memory_format=torch.channels_last)).contiguous())
+            x = x.to(device, memory_format=torch.channels_last)
+            parts.append(model.encoder(x).contiguous().cpu())
     save_tensors(path, {"latents": torch.cat(parts), "texts": texts}, {"kind": kind})
     log.info("shard %d: %d pictures (%s)", index, len(pictures), kind)
 

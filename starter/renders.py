@@ -95,7 +95,9 @@ def load(folder: Path, size: int, labels: Collection[str] | None = None) -> Rend
 
     `labels` restricts them to some concepts; the choice is part of the cache's name.
     """
-    key = "all" if labels is None else hashlib.sha256("\n".join(sorted(labels)).encode()).hexdigest()
+    key = (
+        "all" if labels is None else hashlib.sha256("\n".join(sorted(labels)).encode()).hexdigest()
+    )
     pictures_file = folder / f"renders-{size}-{key[:8]}.npy"
     index_file = pictures_file.with_suffix(".json")
     if not index_file.exists():

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import random
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,13 +42,14 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[st
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
     save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, metadata)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """The tensors and metadata of a safetensors file."""
     with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return tensors, file.metadata() or {}
 
 
 def world() -> tuple[int, int]:
@@ -69,8 +71,7 @@ class Ema:
     @torch.no_grad()
     def update(self, module: torch.nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for key, value in module.state_dict().items():
-            self.shadow[key].lerp_(value, 1 - decay)
+        torch._foreach_lerp_(list(self.shadow.values()), list(module.state_dict().values()), 1 - decay)
 
 
 class Run:
@@ -117,9 +118,8 @@ class Run:
         for key, value in _below(tensors, "optimizer.").items():
             index, _, field = key.partition(".")
             state.setdefault(int(index), {})[field] = value
-        self.optimizer.load_state_dict(
-            {"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]}
-        )
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.step = int(metadata["step"])
         log.info("resumed %s at step %d of %d", self.folder.name, self.step, self.steps)
         return True
@@ -149,7 +149,8 @@ class Run:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         smoothed, started, first = None, time.monotonic(), self.step
         saved = time.monotonic()
-        while self.step < self.steps:
+        stopping = _Stopping()
+        while self.step < self.steps and not stopping.asked:
             share = cosine(self.step, self.steps, warmup=self.warmup)
             for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
                 group["lr"] = peak * share
@@ -168,7 +169,8 @@ class Run:
                 pace = (time.monotonic() - started) / (self.step - first)
                 left = pace * (self.steps - self.step)
                 self._log({"step": self.step, "loss": round(smoothed, 5), "left_s": round(left)})
-            if time.monotonic() - saved > self.save_every or self.step == self.steps:
+            due = time.monotonic() - saved > self.save_every or self.step == self.steps
+            if due or stopping.asked:
                 self.save()
                 if self.rank == 0:
                     self._log({"step": self.step} | (on_save() if on_save else {}))
@@ -194,6 +196,17 @@ class Run:
             file.write(json.dumps(entry) + "\n")
 
 
+class _Stopping:
+    """Hears SIGTERM and SIGINT, so that a run that is stopped saves its last step."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._hear)
+
+    def _hear(self, number: int, frame: object) -> None:
+        self.asked = True
+
+
 def _below(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-

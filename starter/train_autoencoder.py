@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from .architecture import NATIVE_SIZE, build_autoencoder
-from .concepts import taught
 from .compose import Composer, Kind, Layout, shrink
+from .concepts import taught
 from .renders import Renders
 from .runs import Run, load_tensors, save_tensors
 
@@ -60,16 +60,16 @@ def pool(renders: Renders, count: int, seed: int, glyphs: list[int] | None = Non
 
 def to_tensor(pixels: np.ndarray) -> torch.Tensor:
     """uint8 N x H x W x 3 to float32 N x 3 x H x W in -1 to 1."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2)
     return tensor.float().div(127.5).sub(1).contiguous()
 
 
 def psnr(model: AutoencoderTiny, pixels: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of what comes back, over all pictures together."""
-    error, count = 0.0, 0
+    error, count, device = 0.0, 0, next(model.parameters()).device
     with torch.no_grad():
         for start in range(0, len(pixels), 16):
-            x = to_tensor(pixels[start : start + 16])
+            x = to_tensor(pixels[start : start + 16]).to(device)
             back = model.decoder(model.encoder(x)).clamp(-1, 1)
             error += float(((back - x) ** 2).sum())
             count += x.numel()
@@ -94,6 +94,7 @@ def train(
     folder: Path,
     settings: AutoencoderSettings,
     start_from: Path | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Train in `folder` (or go on there); returns the file with the weights.
 
@@ -106,7 +107,7 @@ def train(
         model.load_state_dict(load_tensors(start_from)[0])
     if settings.decoder_only:
         model.encoder.requires_grad_(False)
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
         lr=settings.learning_rate,
@@ -127,10 +128,10 @@ def train(
     held_out = pool(renders, 64, seed=1, glyphs=renders.held_out())
 
     def loss(rng: random.Random, generator: torch.Generator) -> torch.Tensor:
-        x = _crops(rng, pictures, settings.batch, settings.crop)
+        x = _crops(rng, pictures, settings.batch, settings.crop).to(device)
         with torch.set_grad_enabled(not settings.decoder_only):
             z = model.encoder(x)
-        noise = torch.randn(z.shape, generator=generator)
+        noise = torch.randn(z.shape, generator=generator).to(device)
         value = reconstruction_loss(model.decoder(z + settings.latent_noise * noise), x)
         if not settings.decoder_only:
             calm = (z.mean((0, 2, 3)) ** 2).mean() + (z.std((0, 2, 3)) - 1).pow(2).mean()

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from ..imaging.enlarge import enlarge
 from ..imaging.srvgg import SCALE, SRVGGNetCompact
 from .architecture import NATIVE_SIZE, build_autoencoder
 from .compose import Composer, Kind, Layout, shrink
-from .concepts import concepts
+from .concepts import concepts, taught
 from .renders import Renders
 from .runs import Ema, Run, load_tensors, save_tensors
 from .train_autoencoder import to_tensor
@@ -44,6 +45,9 @@ KINDS_3D: tuple[Kind, ...] = ("white", "color", "pair", "pair")
 FLAT_RANGE = 12
 """A target crop whose channels all vary by less than this, in steps of 255, is flat."""
 
+EDGE = 3 * SCALE
+"""Pixels of a target crop, from its edge, that count little."""
+
 MEASURED_PAIRS = 24
 
 
@@ -59,7 +63,7 @@ class EnlargerSettings:
     batch: int = 8
     crop: int = 32
     learning_rate: float = 1e-3
-    pictures: int = 1500
+    pictures: int = 600
     num_feat: int = 32
     num_conv: int = 16
     clean: float = 0.15
@@ -115,7 +119,8 @@ def train(
     run.resume()
     maker = PairMaker(renders512, autoencoder, settings)
     made_from = _fingerprint(autoencoder_path, settings)
-    pairs = load_pairs(folder, f"pairs-{made_from}", maker, renders512.listed(), settings.pictures)
+    glyphs = renders512.of(taught(everyday_only=False))
+    pairs = load_pairs(folder, f"pairs-{made_from}", maker, glyphs, settings.pictures)
     measured = load_pairs(
         folder, f"measured-{made_from}", maker, renders512.held_out(), MEASURED_PAIRS
     )
@@ -175,7 +180,7 @@ class PairMaker:
         self, renders: Renders, autoencoder: AutoencoderTiny, settings: EnlargerSettings
     ) -> None:
         self._renders, self._autoencoder, self._settings = renders, autoencoder, settings
-        self._composer = Composer(renders, LAYOUT)
+        self._composer = Composer(renders, taught(everyday_only=False), LAYOUT)
 
     def make(self, rng: random.Random, glyphs: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """A pair that shows one of `glyphs` (in some, a second one that is listed)."""
@@ -208,10 +213,16 @@ def _through(
 
 
 def enlarging_loss(y: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """L1 + 0.2 x L1 of the gradients."""
+    """L1 + 0.2 x L1 of the gradients; little weight on the edge of the crop.
+
+    Convolutions see black beyond the edge. `enlarge` repeats the edge instead, so it matters only
+    where others run the network; at full weight it stops the network from learning anything else.
+    """
     difference = y - target
-    across, down = difference.diff(dim=3).abs().mean(), difference.diff(dim=2).abs().mean()
-    return difference.abs().mean() + 0.2 * (across + down)
+    inside = difference[..., EDGE:-EDGE, EDGE:-EDGE]
+    across, down = inside.diff(dim=3).abs().mean(), inside.diff(dim=2).abs().mean()
+    edge_weight = 0.02
+    return inside.abs().mean() + 0.2 * (across + down) + edge_weight * difference.abs().mean()
 
 
 def psnr(model: SRVGGNetCompact, pairs: Pairs) -> float:
@@ -232,13 +243,31 @@ def _psnr(pixels: np.ndarray, targets: np.ndarray) -> float:
     return 10 * math.log10(255**2 / float(error))
 
 
+@torch.no_grad()
 def _initialized(model: SRVGGNetCompact) -> SRVGGNetCompact:
-    """Kaiming's start for PReLUs of 0.25, so that 18 layers pass a signal; no change at first."""
+    """At first the network is a bilinear resize, and each layer hands on what it is given.
+
+    From random weights the 18 layers, which have no way around them, soon pass no signal at all.
+    """
     convolutions = [layer for layer in model.body if isinstance(layer, torch.nn.Conv2d)]
+    first, *middle, last = convolutions
     for layer in convolutions:
         torch.nn.init.kaiming_normal_(layer.weight, a=0.25)
         torch.nn.init.zeros_(layer.bias)
-    torch.nn.init.zeros_(convolutions[-1].weight)
+    first.weight[:3] = 0
+    torch.nn.init.dirac_(first.weight[:3])
+    for layer in middle:
+        layer.weight.mul_(0.3)
+        layer.weight[:3] = 0
+        layer.weight[:, :, 1, 1] += torch.eye(layer.weight.shape[0])
+    last.weight.zero_()
+    # What each of 3 x 3 neighbours adds to the 4 x 4 pixels that come of the middle one.
+    neighbours = torch.eye(9).view(9, 1, 3, 3)
+    smooth = functional.interpolate(neighbours, scale_factor=SCALE, mode="bilinear")
+    repeated = functional.interpolate(neighbours, scale_factor=SCALE, mode="nearest")
+    added = (smooth - repeated)[:, 0, SCALE : 2 * SCALE, SCALE : 2 * SCALE]
+    for channel, rows in enumerate(last.weight.split(SCALE**2)):
+        rows[:, channel] = added.flatten(1).T.reshape(-1, 3, 3)
     return model
 
 

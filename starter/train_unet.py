@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ import torch
 from ..language import encode
 from .architecture import alphas_and_sigmas, build_unet
 from .latents import Latents
-from .muon import Muon, groups_for
 from .runs import Ema, Run, load_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -26,9 +24,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class UNetSettings:
     steps: int = 4000
-    batch: int = 32
-    learning_rate: float = 1.5e-3
-    optimizer: str = "muon"
+    batch: int = 8
+    learning_rate: float = 5e-4
     empty_prompts: float = 0.1
     ema: float = 0.998
     seed: int = 0
@@ -40,12 +37,11 @@ def train(
     folder: Path,
     settings: UNetSettings,
     start_from: Path | None = None,
-    on_save: Callable[[UNet2DConditionModel], None] | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Train in `folder` (or go on there); returns the file with the averaged weights.
 
     `scale` multiplies the latents. `start_from`: weights in diffusers' key names to begin with.
-    `on_save` is called with the averaged model now and then, to draw samples.
     """
     result = folder / "unet.safetensors"
     torch.manual_seed(settings.seed)
@@ -53,12 +49,19 @@ def train(
     if start_from is not None:
         weights = load_tensors(start_from)[0]
         model.load_state_dict({key: value.float() for key, value in weights.items()})
-    model = model.to(memory_format=torch.channels_last).train()
+    model = model.to(device, memory_format=torch.channels_last).train()
     ema = Ema(model, settings.ema)
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=settings.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=1e-3,
+        fused=True,
+    )
     run = Run(
         folder,
         {"unet": model},
-        _optimizer(model, settings),
+        optimizer,
         steps=settings.steps,
         warmup=100,
         seed=settings.seed,
@@ -66,23 +69,24 @@ def train(
         save_every=420,
     )
     run.resume()
-    alphas, sigmas = alphas_and_sigmas()
-    latents = data.latents * scale
-    nothing = encode([""])[0]
+    alphas, sigmas = (values.to(device) for values in alphas_and_sigmas())
+    latents = (data.latents * scale).to(device)
+    texts = data.texts.to(device)
+    nothing = encode([""])[0].to(device)
 
     def loss(rng: random.Random, generator: torch.Generator) -> torch.Tensor:
         del rng
         count = settings.batch
         chosen = torch.multinomial(data.weights, count, generator=generator)
-        wording = torch.randint(data.texts.shape[1], (count,), generator=generator)
-        x = latents[chosen]
-        text = data.texts[chosen, wording].float()
+        wording = torch.randint(texts.shape[1], (count,), generator=generator)
+        x = latents[chosen.to(device)]
+        text = texts[chosen.to(device), wording.to(device)].float()
         empty = torch.rand(count, generator=generator) < settings.empty_prompts
-        text[empty] = nothing
+        text[empty.to(device)] = nothing
         # One time from each of `count` equal slices: the same spread with less noise in the loss.
         offset = torch.rand(count, generator=generator)
-        t = ((torch.arange(count) + offset) / count * len(alphas)).long()
-        noise = torch.randn(x.shape, generator=generator)
+        t = ((torch.arange(count) + offset) / count * len(alphas)).long().to(device)
+        noise = torch.randn(x.shape, generator=generator).to(device)
         a, s = alphas[t].view(-1, 1, 1, 1), sigmas[t].view(-1, 1, 1, 1)
         noisy = (a * x + s * noise).contiguous(memory_format=torch.channels_last)
         error = model(noisy, t, encoder_hidden_states=text).sample - (a * noise - s * x)
@@ -92,23 +96,7 @@ def train(
 
     def measure() -> dict[str, float]:
         save_tensors(result, ema.shadow, {"step": str(run.step), "scale": str(scale)})
-        if on_save is not None:
-            kept = {key: value.clone() for key, value in model.state_dict().items()}
-            model.load_state_dict(ema.shadow)
-            on_save(model.eval())
-            model.load_state_dict(kept)
-            model.train()
         return {}
 
     run.go(loss, on_save=measure, log_every=20)
     return result
-
-
-def _optimizer(model: UNet2DConditionModel, settings: UNetSettings) -> torch.optim.Optimizer:
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(
-            model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-3
-        )
-    outer = ("conv_in", "conv_out", "time_embedding")
-    groups = groups_for(model, lr=settings.learning_rate, outer=outer)
-    return Muon(groups, lr=settings.learning_rate)

@@ -107,7 +107,9 @@ def _folder(name: str, folder: Path) -> Check:
         return Check(name, "missing", f"{folder} cannot be written", "set KIZY_HOME to another")
     free = shutil.disk_usage(there).free / GIGABYTE
     state = "ok" if free > MIN_FREE_DISK else "note"
-    return Check(name, state, f"{folder}, {free:.1f} GB free", "" if state == "ok" else "free space")
+    return Check(
+        name, state, f"{folder}, {free:.1f} GB free", "" if state == "ok" else "free space"
+    )
 
 
 def _print(checks: list[Check]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -23,7 +23,7 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show what went wrong inside.")]
 OpenThem = Annotated[bool, typer.Option("--open", help="Show the pictures when they are done.")]
-Out = Annotated[Optional[Path], typer.Option("--out", help="Folder for the pictures.")]  # noqa: UP045
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for the pictures.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -42,8 +42,8 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="What you want to see.")],
     model: Annotated[str, typer.Option(help="Model by name, or a diffusers folder.")] = "auto",
     lora: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="NAME or NAME:WEIGHT; give it again for more."),
+        list[str] | None,
+        typer.Option(metavar="NAME[:WEIGHT]", help="LoRA; give it again for more."),
     ] = None,
     style: Annotated[str, typer.Option(help="Style, such as cartoon.")] = "auto",
     size: Annotated[str, typer.Option(help="square, portrait, ... or 512x512.")] = "auto",
@@ -54,12 +54,12 @@ def generate(
     negative: Annotated[str, typer.Option(help="What you do not want to see.")] = "auto",
     sampler: Annotated[str, typer.Option(help="Sampler, by ComfyUI's name.")] = "auto",
     quality: Annotated[str, typer.Option(help="draft, balanced or best.")] = "balanced",
-    start: Annotated[Optional[Path], typer.Option(help="Picture to begin with.")] = None,  # noqa: UP045
+    start: Annotated[Path | None, typer.Option(help="Picture to begin with.")] = None,
     strength: Annotated[
         str, typer.Option(help="0 keeps the start picture, 1 draws all anew.")
     ] = "auto",
     mask: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option(help="White on black: where --start is drawn anew."),
     ] = None,
     out: Out = None,

@@ -32,8 +32,7 @@ def show(picture: Path, *, as_json: bool) -> None:
         if plan.family in load_families()
         else plan.model.name,
         "LoRAs": ", ".join(f"{x.file.name}:{x.model_weight:g}" for x in plan.loras) or "none",
-        "Size": f"{plan.output_width}x{plan.output_height}, "
-        f"drawn at {plan.width}x{plan.height}",
+        "Size": f"{plan.output_width}x{plan.output_height}, drawn at {plan.width}x{plan.height}",
         "Seed": str(plan.seed),
         "Steps": f"{plan.steps}, {plan.sampler}, {plan.scheduler}",
         "Guidance": f"{plan.guidance:g}",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...core.files import write_new
+from ...core.files import require_writable, write_new
 from ...core.job import Artifact
 from ...core.picture_files import png_bytes
 from ...core.plan import Plan
@@ -26,6 +26,10 @@ class PictureFolder:
     def __init__(self, folder: Path, version: str) -> None:
         self.folder = folder
         self._version = version
+
+    def check(self) -> None:
+        """Raises StorageError if nothing can be written here."""
+        require_writable(self.folder)
 
     def save(self, plan: Plan, picture: Image.Image) -> Artifact:
         """Write one picture; `plan` draws it alone. Raises StorageError."""

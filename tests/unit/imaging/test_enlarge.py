@@ -57,6 +57,12 @@ def test_the_radius_is_all_that_the_network_can_see() -> None:
     assert (int(rows.min()), int(rows.max())) == (10 - model.radius, 10 + model.radius)
 
 
+def test_a_plain_picture_is_enlarged_evenly_up_to_its_edge() -> None:
+    enlarged = np.asarray(enlarge(Image.new("RGB", (9, 7), (200, 120, 60)), random_model()))
+    pixel = enlarged[:4, :4]
+    assert np.array_equal(enlarged, np.tile(pixel, (7, 9, 1)))
+
+
 def test_without_weights_the_pixels_are_repeated() -> None:
     model = random_model()
     torch.nn.init.zeros_(model.body[-1].weight)

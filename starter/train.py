@@ -1,0 +1,193 @@
+"""Train the starter and its enlarger from the npm packages to the committed weights.
+
+    python -m kizy.starter.train --folder runs --stage all
+
+Every stage is seeded, logs its losses to `<folder>/<stage>/log.jsonl` and goes on where it was
+stopped. On a CPU start two processes of one thread each, which is faster than one of two:
+
+    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m kizy.starter.train --folder runs --stage unet
+
+| stage | makes |
+|---|---|
+| renders | the emoji of four npm packages as RGBA pictures (npm is asked for them) |
+| autoencoder | `autoencoder/autoencoder.safetensors` |
+| latents | `latents/shard-*.safetensors`: pictures as latents, captions as token states |
+| unet | `unet/unet.safetensors` |
+| decoder | `decoder/autoencoder.safetensors`: the decoder trained on, the latents unchanged |
+| enlarger | `enlarger/enlarger.safetensors` |
+| export | `weights/starter.safetensors` and `weights/enlarger.safetensors` of this room |
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from . import latents, renders, train_autoencoder, train_enlarger, train_unet
+from .architecture import build_autoencoder
+from .checkpoint import ENLARGER_FILE, STARTER_FILE, StarterWeights, pack
+from .concepts import taught
+from .runs import load_tensors, save_tensors, world
+from .train_autoencoder import AutoencoderSettings
+from .train_enlarger import EnlargerSettings
+from .train_unet import UNetSettings
+
+STAGES = ("renders", "autoencoder", "latents", "unet", "decoder", "enlarger", "export")
+RENDER_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: where it lies, what is taught, and how long each stage takes."""
+
+    folder: Path
+    packages: Path
+    everyday_only: bool
+    shards: int
+    autoencoder: AutoencoderSettings
+    unet: UNetSettings
+    enlarger: EnlargerSettings
+    autoencoder_from: Path | None
+    unet_from: Path | None
+    device: str = "cpu"
+
+    @property
+    def labels(self) -> frozenset[str]:
+        return taught(everyday_only=self.everyday_only)
+
+    @property
+    def autoencoder_file(self) -> Path:
+        return self.folder / "autoencoder/autoencoder.safetensors"
+
+    @property
+    def best_autoencoder_file(self) -> Path:
+        """With the decoder that was trained on, once it is there."""
+        later = self.folder / "decoder/autoencoder.safetensors"
+        return later if later.exists() else self.autoencoder_file
+
+    def renders(self) -> renders.Renders:
+        return renders.load(self.packages, RENDER_SIZE)
+
+    def run(self, stage: str) -> None:
+        """Run one of `STAGES`."""
+        getattr(self, f"_{stage}")()
+
+    def _renders(self) -> None:
+        renders.install_packages(self.packages)
+        self.renders()
+
+    def _autoencoder(self) -> None:
+        train_autoencoder.train(
+            self.renders(),
+            self.folder / "autoencoder",
+            self.autoencoder,
+            self.autoencoder_from,
+            self.device,
+        )
+
+    def _latents(self) -> None:
+        model = build_autoencoder()
+        model.load_state_dict(load_tensors(self.autoencoder_file)[0])
+        model = model.to(self.device, memory_format=torch.channels_last).eval()
+        rank, processes = world()
+        for index in range(rank, self.shards, processes):
+            folder = self.folder / "latents"
+            latents.make_shard(self.renders(), self.labels, model, folder, index)
+
+    def _unet(self) -> None:
+        data = latents.load_shards(self.folder / "latents")
+        train_unet.train(
+            data, self.scale(), self.folder / "unet", self.unet, self.unet_from, self.device
+        )
+
+    def _decoder(self) -> None:
+        train_autoencoder.train(
+            self.renders(),
+            self.folder / "decoder",
+            replace(self.autoencoder, decoder_only=True),
+            self.autoencoder_file,
+            self.device,
+        )
+
+    def _enlarger(self) -> None:
+        hidden = train_enlarger.labels(self.renders())
+        large = renders.load(self.packages, train_enlarger.TARGET_SIZE, hidden)
+        train_enlarger.train(
+            large, self.best_autoencoder_file, self.folder / "enlarger", self.enlarger
+        )
+
+    def _export(self) -> None:
+        unet, metadata = load_tensors(self.folder / "unet/unet.safetensors")
+        autoencoder, _ = load_tensors(self.best_autoencoder_file)
+        scale = float(metadata["scale"])
+        weights = StarterWeights(unet, autoencoder, scale, self.preview_map(scale))
+        tensors, facts = pack(weights)
+        save_tensors(STARTER_FILE, tensors, facts)
+        enlarger = self.folder / "enlarger/enlarger.safetensors"
+        if enlarger.exists():
+            shutil.copyfile(enlarger, ENLARGER_FILE)
+
+    def scale(self) -> float:
+        """What the latents are multiplied by: settled by the first shards, then kept."""
+        file = self.folder / "scale.json"
+        if not file.exists():
+            file.write_text(json.dumps(latents.load_shards(self.folder / "latents").scale))
+        return float(json.loads(file.read_text()))
+
+    def preview_map(self, scale: float) -> list[list[float]]:
+        """Least squares from scaled latents to the 8x8 means of their pictures, in 0 to 1."""
+        model = build_autoencoder()
+        model.load_state_dict(load_tensors(self.best_autoencoder_file)[0])
+        pixels = train_autoencoder.to_tensor(train_autoencoder.pool(self.renders(), 64, seed=2))
+        with torch.inference_mode():
+            z = model.encoder(pixels) * scale
+        means = torch.nn.functional.avg_pool2d(pixels / 2 + 0.5, 8)
+        rows = z.permute(0, 2, 3, 1).reshape(-1, z.shape[1])
+        inputs = torch.cat([rows, torch.ones(len(rows), 1)], 1)
+        colors = means.permute(0, 2, 3, 1).reshape(-1, 3)
+        return torch.linalg.lstsq(inputs, colors).solution.tolist()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=Path("runs"), help="where runs are kept")
+    parser.add_argument("--packages", type=Path, help="npm folder; default: <folder>/packages")
+    parser.add_argument("--stage", choices=("all", *STAGES), default="all")
+    parser.add_argument("--concepts", choices=("everyday", "all"), default="everyday")
+    parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--autoencoder-steps", type=int, default=6000)
+    parser.add_argument("--unet-steps", type=int, default=20_000)
+    parser.add_argument("--unet-batch", type=int, default=8, help="pictures a process and step")
+    parser.add_argument("--enlarger-steps", type=int, default=8000)
+    parser.add_argument("--autoencoder-from", type=Path, help="weights to begin with")
+    parser.add_argument("--unet-from", type=Path, help="weights to begin with")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    training = Training(
+        folder=options.folder,
+        packages=options.packages or options.folder / "packages",
+        everyday_only=options.concepts == "everyday",
+        shards=options.shards,
+        autoencoder=AutoencoderSettings(steps=options.autoencoder_steps, seed=options.seed),
+        unet=UNetSettings(steps=options.unet_steps, batch=options.unet_batch, seed=options.seed),
+        enlarger=EnlargerSettings(steps=options.enlarger_steps, seed=options.seed),
+        autoencoder_from=options.autoencoder_from,
+        unet_from=options.unet_from,
+        device=options.device,
+    )
+    for stage in STAGES if options.stage == "all" else (options.stage,):
+        training.run(stage)
+
+
+if __name__ == "__main__":
+    main()

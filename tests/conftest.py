@@ -1,0 +1,17 @@
+"""What all tests share: none of them touches the person's own folders or settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def kizy_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Kizy's folder for one test: `tmp_path`. Settings of the environment do not reach it."""
+    for name in [name for name in os.environ if name.startswith("KIZY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("KIZY_HOME", str(tmp_path))
+    return tmp_path

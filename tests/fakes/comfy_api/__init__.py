@@ -1,0 +1,1 @@
+"""What Kizy imports of ComfyUI's `comfy_api`, without ComfyUI."""

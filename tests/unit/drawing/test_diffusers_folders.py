@@ -1,0 +1,153 @@
+"""SD 1.5 and SDXL from diffusers folders, from the request to the saved picture."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kizy.core.errors import ModelFileError
+from kizy.core.job import Artifact
+from kizy.core.request import GenerationRequest, parse_request
+from kizy.drawing.stable_diffusion import StableDiffusionModel
+from kizy.orchestrator.app import App
+from PIL import Image
+
+from tests.fakes.diffusers_folders import sd15_folder, sdxl_folder
+from tests.unit.drawing.builders import lora_pairs, save_kohya_lora
+
+# torch and NumPy disagree inside diffusers' schedulers.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch_dtype:FutureWarning"),
+]
+
+FAMILIES = {"sd15": "tiny15", "sdxl": "tinyxl"}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    sd15_folder(folder / "tiny15")
+    sdxl_folder(folder / "tinyxl")
+    return folder
+
+
+@pytest.fixture
+def app(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("KIZY_HOME", str(home))
+    (home / "models").symlink_to(models)
+    return App(pictures=tmp_path / "out")
+
+
+def drawn(app: App, **wishes: Any) -> Artifact:
+    values = {"prompt": "a red fox", "steps": 2, "seed": 1, "size": "64x64"}
+    plan = app.plan(parse_request(GenerationRequest, values | wishes))
+    events = list(app.follow(app.start(plan)))
+    assert events[-1].error is None, events[-1].error
+    return next(event.artifact for event in events if event.kind == "artifact")
+
+
+def pixels(artifact: Artifact) -> np.ndarray:
+    with Image.open(artifact.path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.mark.parametrize("name", FAMILIES.values())
+def test_a_folder_is_drawn(app: App, name: str) -> None:
+    artifact = drawn(app, model=name, size="128x64")
+    assert (artifact.width, artifact.height) == (128, 64)
+
+
+@pytest.mark.parametrize("name", FAMILIES.values())
+def test_the_same_seed_draws_the_same_pixels(app: App, name: str) -> None:
+    assert (pixels(drawn(app, model=name)) == pixels(drawn(app, model=name))).all()
+
+
+@pytest.mark.parametrize("name", FAMILIES.values())
+def test_the_prompt_and_the_negative_prompt_change_the_picture(app: App, name: str) -> None:
+    plain = pixels(drawn(app, model=name, guidance=7))
+    assert (pixels(drawn(app, model=name, guidance=7, prompt="two owls")) != plain).any()
+    assert (pixels(drawn(app, model=name, guidance=7, negative="rain")) != plain).any()
+
+
+@pytest.mark.parametrize(
+    "sampler", ["euler", "euler_ancestral", "dpmpp_2m", "dpmpp_2m_sde", "heun"]
+)
+@pytest.mark.parametrize("strength", [None, 0.5])
+def test_samplers_draw_with_and_without_a_start_picture(
+    app: App, tmp_path: Path, sampler: str, strength: float | None
+) -> None:
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "start.png")
+    start = {"picture": str(tmp_path / "start.png"), "strength": strength}
+    wishes = {"start": start} if strength is not None else {}
+    assert drawn(app, model="tiny15", sampler=sampler, steps=4, **wishes).width == 64
+
+
+def test_a_folder_outside_the_models_folder_is_drawn(app: App, models: Path) -> None:
+    assert drawn(app, model=str(models / "tiny15")).plan.family == "sd15"
+
+
+def test_with_a_folder_named_a_replay_draws_the_same(app: App) -> None:
+    artifact = drawn(app, model="tiny15")
+    plan = app.plan_of(Path(artifact.path))
+    again = next(e.artifact for e in app.follow(app.start(plan)) if e.kind == "artifact")
+    assert (pixels(again) == pixels(artifact)).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_kohya_lora_changes_the_picture(
+    app: App, models: Path, tmp_path: Path, family: str
+) -> None:
+    name = FAMILIES[family]
+    model = StableDiffusionModel(name, family, models / name, torch.device("cpu"), torch.float32)
+    # SDXL's LoRAs of sd-scripts name the UNet's layers in the original form.
+    blocks = ("lora_unet_input_blocks", "lora_unet_output_blocks", "lora_unet_middle_block")
+    if family == "sd15":
+        blocks = ("lora_unet_down_blocks", "lora_unet_up_blocks", "lora_unet_mid_block")
+    chosen = {
+        key: weight
+        for key, weight in model.lora_weights().items()
+        if ("attn" in key and key.startswith(blocks)) or "self_attn" in key
+    }
+    assert {key.split("_")[1] for key in chosen} >= {"unet", "te" if family == "sd15" else "te2"}
+    path = save_kohya_lora(tmp_path / "fox.safetensors", lora_pairs(chosen), 4.0)
+    loras = [{"name": str(path)}]
+    plain = pixels(drawn(app, model=name, guidance=7))
+    assert (pixels(drawn(app, model=name, guidance=7, loras=loras)) != plain).any()
+
+
+def test_a_lora_of_the_other_family_is_refused(app: App, tmp_path: Path) -> None:
+    name = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+    pairs = lora_pairs({name: torch.zeros(640, 2048)})
+    path = save_kohya_lora(tmp_path / "xl.safetensors", pairs, 4.0)
+    with pytest.raises(ModelFileError) as caught:
+        drawn(app, model="tiny15", loras=[{"name": str(path)}])
+    assert caught.value.code == "lora_other_family"
+
+
+def test_nothing_of_diffusers_is_shown_while_it_loads(
+    app: App, capfd: pytest.CaptureFixture[str]
+) -> None:
+    drawn(app, model="tiny15")
+    assert "Loading" not in capfd.readouterr().err
+
+
+def test_nothing_deprecated_is_used_while_it_loads(models: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        cpu = torch.device("cpu")
+        StableDiffusionModel("tiny15", "sd15", models / "tiny15", cpu, torch.float32)
+    assert [str(w.message) for w in caught if issubclass(w.category, FutureWarning)] == []
+
+
+def test_without_a_gpu_the_starter_is_picked(app: App) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    plan = app.plan(parse_request(GenerationRequest, {"prompt": "a fox"}))
+    assert plan.model.name == "starter"

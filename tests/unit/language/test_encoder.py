@@ -1,0 +1,79 @@
+"""MiniLM: shapes, limits, and the same numbers every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from kizy.language import PROMPT_TOKENS, WIDTH, available, embed, encode  # noqa: E402
+from kizy.language.encoder import BATCH, encoder  # noqa: E402
+
+
+def test_what_it_needs_is_here() -> None:
+    assert available()
+
+
+@pytest.mark.parametrize("prompts", [[], [""], ["a fox"], ["a fox", "", "two owls in a tree"]])
+def test_token_states_have_a_fixed_shape(prompts: list[str]) -> None:
+    states = encode(prompts)
+    assert states.shape == (len(prompts), PROMPT_TOKENS, WIDTH)
+    assert states.dtype == torch.float32
+
+
+def test_the_empty_prompt_has_states_of_its_own() -> None:
+    empty, fox = encode(["", "a fox"])
+    assert torch.isfinite(empty).all() and not torch.equal(empty, fox)
+
+
+def test_the_same_prompt_gives_the_same_states() -> None:
+    assert torch.equal(encode(["a red fox"]), encode(["a red fox"]))
+
+
+def test_what_stands_beside_a_prompt_changes_nothing() -> None:
+    alone = encode(["a fox"])[0]
+    beside = encode(["a fox", "a very long sentence about something else " * 9])[0]
+    assert torch.allclose(alone, beside, atol=1e-5)
+
+
+def test_only_the_first_32_tokens_count() -> None:
+    words = "one two three four five six seven eight nine ten " * 3
+    kept = " ".join(words.split()[:30])
+    assert torch.equal(encode([kept + " apple"]), encode([kept + " zebra and more"]))
+
+
+def test_the_30th_word_still_counts() -> None:
+    words = ("one two three four five six seven eight nine ten " * 3).split()
+    assert not torch.equal(encode([" ".join(words[:30])]), encode([" ".join([*words[:29], "fox"])]))
+
+
+@pytest.mark.parametrize(("prompt", "count"), [("", 2), ("fox", 3), ("one two three " * 40, 122)])
+def test_tokens_are_counted_without_being_cut(prompt: str, count: int) -> None:
+    assert encoder().count_tokens(prompt) == count
+
+
+def test_counting_does_not_change_how_prompts_are_cut() -> None:
+    before = encode(["a fox"])
+    encoder().count_tokens("word " * 100)
+    assert torch.equal(encode(["a fox"]), before)
+
+
+def test_meanings_have_unit_length() -> None:
+    rows = embed(["a fox", "the tax office", ""])
+    assert rows.shape == (3, WIDTH) and rows.dtype == np.float32
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_no_sentences_have_no_meanings() -> None:
+    assert embed([]).shape == (0, WIDTH)
+
+
+def test_related_sentences_lie_nearer_than_others() -> None:
+    cat, kitten, tax = embed(["a cat sleeps", "a kitten is napping", "income tax law"])
+    assert cat @ kitten > cat @ tax + 0.2
+
+
+def test_more_than_one_batch_keeps_the_order() -> None:
+    sentences = [f"number {i}" for i in range(BATCH + 2)]
+    assert embed(sentences)[-1] == pytest.approx(embed(sentences[-1:])[0], abs=1e-4)

@@ -1,0 +1,285 @@
+"""The planner: every decision, its reason, and what it refuses. Nothing is read or drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kizy.catalog.family import family
+from kizy.catalog.loras import LoraEntry
+from kizy.catalog.models import ModelEntry
+from kizy.catalog.styles import find_style
+from kizy.core.errors import InputError, PictureError
+from kizy.core.plan import EnlargeStage, InputPicture, Plan
+from kizy.core.request import GenerationRequest, parse_request
+from kizy.orchestrator.planner import (
+    DEFAULT_MASKED_STRENGTH,
+    DEFAULT_STRENGTH,
+    Choices,
+    ChosenLora,
+    PictureFacts,
+    make_plan,
+)
+
+START = {"picture": "start.png"}
+
+
+def wish(prompt: str = "a red fox", **changes: Any) -> GenerationRequest:
+    return parse_request(GenerationRequest, {"prompt": prompt} | changes)
+
+
+def choices(of: str = "starter", **changes: Any) -> Choices:
+    """What there is for a family, with nothing named."""
+    values: dict[str, Any] = {
+        "model": ModelEntry(
+            name="the-model", family=of, path=None, kind="builtin", size=1, drawable_here=True
+        ),
+        "model_reason": "the only one",
+        "family": family(of),
+        "style": None,
+        "style_reason": None,
+        "style_in_prompt": False,
+        "loras": (),
+        "start": None,
+        "mask": None,
+        "seed": 77,
+        "samplers": ("euler", "ddim"),
+    }
+    return Choices(**(values | changes))
+
+
+def styled(name: str, *, in_prompt: bool = False, of: str = "starter") -> Choices:
+    style = find_style(name, of)
+    return choices(of, style=style, style_reason="you asked for it", style_in_prompt=in_prompt)
+
+
+def lora(name: str = "fox", *triggers: str, weight=None, clip=None) -> ChosenLora:
+    entry = LoraEntry(name=name, path=Path(f"/{name}.safetensors"), triggers=triggers)
+    return ChosenLora(entry, "0" * 64, weight, clip)
+
+
+def picture(width: int, height: int) -> PictureFacts:
+    return PictureFacts(InputPicture(path="/start.png", sha256="1" * 64), width, height)
+
+
+def reasons(plan: Plan) -> dict[str, str]:
+    return {reason.choice: reason.value for reason in plan.reasons}
+
+
+def test_the_same_facts_give_the_same_plan() -> None:
+    request = wish(loras=[{"name": "fox"}], start=START, mask={"picture": "mask.png"})
+
+    def facts() -> Choices:
+        return choices(start=picture(300, 200), mask=picture(300, 200), loras=(lora("fox", "fx"),))
+
+    assert make_plan(request, facts()) == make_plan(request, facts())
+
+
+def test_the_given_seed_is_used() -> None:
+    assert make_plan(wish(seed=5), choices()).seed == 5
+
+
+def test_a_rolled_seed_is_told_with_its_reason() -> None:
+    plan = make_plan(wish(), choices())
+    assert (plan.seed, reasons(plan)["seed"]) == (77, "77")
+
+
+@pytest.mark.parametrize("choice", ["model", "size", "steps", "guidance", "seed", "sampler"])
+def test_what_was_left_to_kizy_has_a_reason(choice: str) -> None:
+    assert choice in reasons(make_plan(wish(), choices()))
+
+
+@pytest.mark.parametrize("choice", ["strength", "feather"])
+def test_what_was_left_open_about_pictures_has_a_reason(choice: str) -> None:
+    request = wish(start=START, mask={"picture": "mask.png"})
+    plan = make_plan(request, choices(start=picture(300, 200), mask=picture(300, 200)))
+    assert choice in reasons(plan)
+
+
+@pytest.mark.parametrize(
+    ("choice", "value"), [("steps", 3), ("guidance", 2.5), ("seed", 9), ("sampler", "ddim")]
+)
+def test_what_was_asked_for_needs_no_reason(choice: str, value: object) -> None:
+    plan = make_plan(wish(**{choice: value}), choices())
+    assert getattr(plan, choice) == value
+    assert choice not in reasons(plan)
+
+
+def test_every_reason_has_words() -> None:
+    plan = make_plan(wish(loras=[{"name": "fox"}]), styled("3d"))
+    assert all(reason.why and reason.value for reason in plan.reasons)
+
+
+@pytest.mark.parametrize("quality", ["draft", "balanced", "best"])
+def test_quality_decides_the_steps(quality: str) -> None:
+    assert make_plan(wish(quality=quality), choices()).steps == family("starter").steps[quality]
+
+
+def test_the_familys_settings_are_the_defaults() -> None:
+    plan, sdxl = make_plan(wish(), choices("sdxl")), family("sdxl")
+    assert (plan.sampler, plan.scheduler, plan.guidance) == (
+        sdxl.sampler,
+        sdxl.scheduler,
+        sdxl.guidance,
+    )
+
+
+def test_the_words_that_were_asked_for_are_kept() -> None:
+    assert make_plan(wish("a fox"), styled("cartoon")).request_prompt == "a fox"
+
+
+def test_a_styles_words_go_to_the_end() -> None:
+    assert make_plan(wish("a fox"), styled("3d")).prompt == "a fox, 3d render"
+
+
+def test_a_style_that_the_prompt_says_is_not_said_twice() -> None:
+    plan = make_plan(wish("a cartoon fox"), styled("cartoon", in_prompt=True))
+    assert plan.prompt.count("cartoon") == 1
+
+
+def test_without_a_style_the_prompt_stays() -> None:
+    assert make_plan(wish("a fox"), choices()).prompt == "a fox"
+
+
+def test_a_trigger_is_added() -> None:
+    plan = make_plan(wish("a fox"), choices(loras=(lora("x", "zk9 fox"),)))
+    assert plan.prompt == "a fox, zk9 fox"
+
+
+def test_a_trigger_that_the_prompt_says_is_not_added() -> None:
+    plan = make_plan(wish("a ZK9 running"), choices(loras=(lora("x", "zk9"),)))
+    assert plan.prompt == "a ZK9 running"
+
+
+def test_a_trigger_of_two_loras_is_added_once() -> None:
+    both = (lora("x", "zk9"), lora("y", "zk9"))
+    assert make_plan(wish("a fox"), choices(loras=both)).prompt.count("zk9") == 1
+
+
+def test_a_trigger_inside_another_word_does_not_count_as_said() -> None:
+    plan = make_plan(wish("a catalogue"), choices(loras=(lora("x", "cat"),)))
+    assert plan.prompt == "a catalogue, cat"
+
+
+def test_a_lora_keeps_its_weights_and_content() -> None:
+    plan = make_plan(wish(), choices(loras=(lora("fox", weight=0.5, clip=0.25),)))
+    found = plan.loras[0]
+    assert (found.model_weight, found.clip_weight, found.file.sha256) == (0.5, 0.25, "0" * 64)
+
+
+def test_a_loras_text_weight_is_its_model_weight_unless_given() -> None:
+    plan = make_plan(wish(), choices(loras=(lora("fox", weight=0.5),)))
+    assert plan.loras[0].clip_weight == 0.5
+
+
+def test_a_loras_weight_is_one_unless_given() -> None:
+    assert make_plan(wish(), choices(loras=(lora("fox"),))).loras[0].model_weight == 1.0
+
+
+def test_the_negative_prompt_is_kept_where_the_family_reads_it() -> None:
+    assert make_plan(wish(negative="rain"), choices("sd15")).negative == "rain"
+
+
+def test_the_negative_prompt_is_left_out_where_the_family_reads_none() -> None:
+    assert make_plan(wish(negative="rain"), choices("flux1-schnell")).negative == ""
+
+
+def test_a_negative_prompt_that_is_left_out_is_told() -> None:
+    plan = make_plan(wish(negative="rain"), choices("flux1-schnell"))
+    assert reasons(plan)["negative"] == "left out"
+
+
+def test_a_mask_without_a_start_picture_is_refused() -> None:
+    with pytest.raises(PictureError) as caught:
+        make_plan(wish(mask={"picture": "m.png"}), choices(mask=picture(10, 10)))
+    assert caught.value.code == "mask_unusable"
+
+
+@pytest.mark.parametrize("shape", [(200, 300), (300, 300), (300, 210)])
+def test_a_mask_of_another_shape_is_refused(shape: tuple[int, int]) -> None:
+    request = wish(start=START, mask={"picture": "m.png"})
+    with pytest.raises(PictureError) as caught:
+        make_plan(request, choices(start=picture(300, 200), mask=picture(*shape)))
+    assert caught.value.code == "mask_unusable"
+
+
+def test_a_mask_of_the_same_shape_at_another_size_is_taken() -> None:
+    request = wish(start=START, mask={"picture": "m.png"})
+    plan = make_plan(request, choices(start=picture(300, 200), mask=picture(150, 100)))
+    assert plan.mask is not None
+
+
+def test_under_a_mask_the_start_pictures_size_is_saved() -> None:
+    request = wish(start=START, mask={"picture": "m.png"})
+    plan = make_plan(request, choices(start=picture(333, 217), mask=picture(333, 217)))
+    assert (plan.output_width, plan.output_height) == (333, 217)
+
+
+@pytest.mark.parametrize(
+    ("mask", "strength"),
+    [(None, DEFAULT_STRENGTH), ({"picture": "m.png"}, DEFAULT_MASKED_STRENGTH)],
+)
+def test_strength_depends_on_whether_there_is_a_mask(mask, strength: float) -> None:
+    facts = choices(start=picture(64, 64), mask=picture(64, 64) if mask else None)
+    assert make_plan(wish(start=START, mask=mask), facts).start.strength == strength
+
+
+def test_a_given_strength_is_kept() -> None:
+    request = wish(start=START | {"strength": 0.25})
+    assert make_plan(request, choices(start=picture(64, 64))).start.strength == 0.25
+
+
+def test_a_given_feather_is_kept() -> None:
+    request = wish(start=START, mask={"picture": "m.png", "feather": 7})
+    plan = make_plan(request, choices(start=picture(64, 64), mask=picture(64, 64)))
+    assert plan.mask.feather == 7
+
+
+@pytest.mark.parametrize("width", [40, 5000])
+def test_the_feather_stays_within_what_a_request_may_ask(width: int) -> None:
+    facts = choices(start=picture(width, width), mask=picture(width, width))
+    plan = make_plan(wish(start=START, mask={"picture": "m.png"}), facts)
+    assert 1 <= plan.mask.feather <= 512
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"video": {"seconds": 2}},
+        {"controls": [{"kind": "canny", "picture": "c.png"}]},
+        {"improve": [{"what": "faces"}]},
+    ],
+    ids=["video", "controls", "improve"],
+)
+def test_what_the_engine_cannot_do_is_refused(asked: dict) -> None:
+    with pytest.raises(InputError) as caught:
+        make_plan(wish(**asked), choices())
+    assert caught.value.code == "feature_unavailable"
+
+
+def test_an_unknown_sampler_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match='"euler"') as caught:
+        make_plan(wish(sampler="eular"), choices())
+    assert caught.value.code == "request_invalid"
+
+
+def test_the_starters_picture_is_enlarged() -> None:
+    assert [stage.kind for stage in make_plan(wish(), choices()).stages] == ["draw", "enlarge"]
+
+
+def test_a_raw_picture_is_only_drawn() -> None:
+    assert [s.kind for s in make_plan(wish(), choices(raw=True)).stages] == ["draw"]
+
+
+def test_the_enlarge_stage_has_the_factor_of_the_sizes() -> None:
+    plan = make_plan(wish(size="1024x1024"), choices())
+    factors = [stage.factor for stage in plan.stages if isinstance(stage, EnlargeStage)]
+    assert factors == [plan.output_width / plan.width]
+
+
+def test_a_plan_survives_json() -> None:
+    request = wish(start=START, mask={"picture": "m.png"})
+    facts = choices(start=picture(64, 64), mask=picture(64, 64), loras=(lora("a", "b"),))
+    plan = make_plan(request, facts)
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
