@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class ErrorCode:
 class KizyError(Exception):
     """Base of all errors that carry a code. `str(error)` is what happened, in plain words."""
 
-    exit_status: ClassVar[int] = 1
+    exit_status: int = 1
 
     def __init__(self, code: str, message: str, *, fix: str | None = None) -> None:
         super().__init__(message)
@@ -209,6 +208,18 @@ _TABLE = [
         "Pick a LoRA of the model's family, or a model of the LoRA's family.",
     ),
     (
+        "lora_form_unknown",
+        "ModelFileError",
+        "The LoRA is of a kind that Kizy cannot apply (LoHa, LoKr, DoRA, ...).",
+        "Use a plain LoRA (lora_up and lora_down), or draw with ComfyUI, which applies all kinds.",
+    ),
+    (
+        "settings_invalid",
+        "InputError",
+        "kizy.toml or a KIZY_ variable cannot be understood.",
+        "Correct the setting that the message names.",
+    ),
+    (
         "local_missing",
         "EngineError",
         "The libraries for drawing on this machine are missing.",
@@ -254,3 +265,11 @@ _TABLE = [
 
 CODES: dict[str, ErrorCode] = {row[0]: ErrorCode(*row) for row in _TABLE}
 """Every code with its meaning and fix. Codes never change; new ones may come."""
+
+
+def exit_status(code: str) -> int:
+    """The exit status of a command that ends with this code."""
+    kinds: list[type[KizyError]] = [KizyError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    return next((k.exit_status for k in kinds if k.__name__ == CODES[code].error), 1)

@@ -30,12 +30,12 @@ def open_picture(path: Path) -> Image.Image:
     Size limits (64 megapixels, 256 MB) hold before anything is decoded. Raises PictureError
     `picture_unreadable` or `picture_too_large`, UnknownNameError `file_missing`.
     """
-    picture = _open(path)
-    try:
-        picture.load()
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise _unreadable(path) from error
-    turned = ImageOps.exif_transpose(picture)
+    with _open(path) as picture:
+        try:
+            picture.load()
+            turned = ImageOps.exif_transpose(picture)
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise _unreadable(path) from error
     if turned.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         # 16-bit greys: keep the upper 8 bits, which Pillow's own conversion would clip away.
         turned = turned.convert("I").point(lambda value: value / 256).convert("L")
@@ -50,7 +50,8 @@ def read_plan(path: Path) -> Plan:
     Raises PictureError: `plan_missing`, `plan_invalid` or, for a file that is no picture,
     `picture_unreadable`; UnknownNameError `file_missing`.
     """
-    text = _open(path).info.get(PLAN_KEY)
+    with _open(path) as picture:
+        text = picture.info.get(PLAN_KEY)
     if not isinstance(text, str):
         raise PictureError("plan_missing", f"{path.name} holds no Plan of Kizy.")
     try:
@@ -103,7 +104,7 @@ def _quoted(value: str) -> str:
 
 
 def _open(path: Path) -> Image.Image:
-    if not path.is_file():
+    if not _is_file(path):
         raise UnknownNameError("file_missing", f"There is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
         raise PictureError("picture_too_large", f"{path.name} is over {MAX_BYTES // 10**6} MB.")
@@ -120,6 +121,14 @@ def _open(path: Path) -> Image.Image:
         picture.close()
         raise _too_large(path, size)
     return picture
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        # A name that is too long for the system, or that holds a null byte.
+        return False
 
 
 def _unreadable(path: Path) -> PictureError:

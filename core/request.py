@@ -150,7 +150,7 @@ def _input_error(detail: Any) -> InputError:
             return InputError("prompt_too_long", message)
         if detail["type"] in ("string_too_short", "missing"):
             return InputError("prompt_empty", "The prompt is empty.")
-    shown = str(detail["input"])
+    shown = str(detail["input"]).encode("utf-8", "backslashreplace").decode()
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     reason = detail["msg"][:1].lower() + detail["msg"][1:]
     return InputError("request_invalid", f"{field} = {shown}: {reason}.")

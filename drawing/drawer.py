@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -23,8 +23,13 @@ from .cancel import CancelToken
 from .meter import Meter
 from .model import Conditioning, DrawModel
 from .preview import preview_picture
-from .sampling import SampleSettings, Start, initial_noise, sample
-from .schedulers import make_scheduler
+from .sampling import SampleSettings, Start, initial_noise, kept_steps, sample
+from .schedulers import evaluations, make_scheduler
+
+if TYPE_CHECKING:
+    from ..imaging.srvgg import SRVGGNetCompact
+
+Result = TypeVar("Result")
 
 PREVIEW_EVERY = 4
 """Steps between two previews."""
@@ -91,7 +96,7 @@ class Drawer:
         self.device = device or memory.best_device()
         self._cache = cache or ModelCache()
         self._previews = previews
-        self._enlarger: torch.nn.Module | None = None
+        self._enlarger: SRVGGNetCompact | None = None
 
     def draw(
         self,
@@ -105,34 +110,51 @@ class Drawer:
 
         Raises KizyError; what was delivered before it stays valid.
         """
-        meter = Meter({"load": 1, "step": plan.steps * plan.count, "finish": plan.count}, _GUESS)
+        parts = {"load": 1, "step": steps_drawn(plan) * plan.count, "finish": plan.count}
+        meter = Meter(parts, _GUESS)
         report.progress(0.0, "loading the model", None)
         inputs = _open_inputs(plan)
         model = self._load(plan, report)
         meter.done("load")
         savings = _Savings()
         with self._loras(model, plan, cancel, report), torch.inference_mode():
-            conditioning = model.encode(plan.prompt, plan.negative, plan.width, plan.height)
+            conditioning = self._saving(
+                lambda: model.encode(plan.prompt, plan.negative, plan.width, plan.height),
+                plan,
+                model,
+                savings,
+                report,
+            )
             for index in range(plan.count):
                 work = _Work(plan, index, model, conditioning, inputs, savings, cancel)
-                deliver(index, self._one(work, report, meter))
+                picture = self._saving(
+                    lambda work=work: self._attempt(work, report, meter),
+                    plan,
+                    model,
+                    savings,
+                    report,
+                )
+                deliver(index, picture)
 
-    def _one(self, work: _Work, report: Report, meter: Meter) -> Image.Image:
-        """One picture, with less memory at each try."""
+    def _saving(
+        self,
+        run: Callable[[], Result],
+        plan: Plan,
+        model: DrawModel,
+        savings: _Savings,
+        report: Report,
+    ) -> Result:
+        """What `run` gives, tried again with less memory each time that it runs out."""
         while True:
             try:
-                return self._attempt(work, report, meter)
+                return run()
             except Exception as error:
                 if isinstance(error, KizyError) or not memory.is_out_of_memory(error):
                     raise
                 memory.release()
-                taken = work.savings.next(work.model, self._cache)
+                taken = savings.next(model, self._cache)
                 if taken is None:
-                    raise EngineError(
-                        "out_of_memory",
-                        f"{work.plan.width} x {work.plan.height} pixels with {work.model.name} "
-                        "need more memory than this machine has free.",
-                    ) from error
+                    raise _no_memory(plan) from error
                 report.notice("less_memory", taken)
 
     def _attempt(self, work: _Work, report: Report, meter: Meter) -> Image.Image:
@@ -174,8 +196,7 @@ class Drawer:
                     raise
                 memory.release()
                 if not self._cache.drop_oldest():
-                    message = f"{plan.model.name} needs more memory than this machine has free."
-                    raise EngineError("out_of_memory", message) from error
+                    raise _no_memory(plan) from error
                 report.notice("less_memory", "Memory ran out: another model was unloaded.")
 
     def _load_once(self, plan: Plan) -> DrawModel:
@@ -215,6 +236,22 @@ class Drawer:
         weights = model.lora_weights()
         applied = loras.AppliedLoras(weights)
         try:
+            self._apply(plan, model, weights, applied, cancel, report)
+            yield
+        finally:
+            applied.remove()
+
+    def _apply(
+        self,
+        plan: Plan,
+        model: DrawModel,
+        weights: Mapping[str, torch.Tensor],
+        applied: loras.AppliedLoras,
+        cancel: CancelToken,
+        report: Report,
+    ) -> None:
+        """Check every LoRA, then add it. Raises ModelFileError, or EngineError `out_of_memory`."""
+        try:
             for lora in plan.loras:
                 if lora.file.path is None:
                     raise EngineError("drawing_failed", f"The LoRA {lora.file.name} has no file.")
@@ -231,9 +268,10 @@ class Drawer:
                     clip_weight=lora.clip_weight,
                     check=cancel.check,
                 )
-            yield
-        finally:
-            applied.remove()
+        except (RuntimeError, MemoryError) as error:
+            if memory.is_out_of_memory(error):
+                raise _no_memory(plan) from error
+            raise
 
 
 @dataclass(frozen=True)
@@ -247,6 +285,23 @@ class _Work:
     inputs: _Inputs
     savings: _Savings
     cancel: CancelToken
+
+
+def steps_drawn(plan: Plan) -> int:
+    """UNet steps of one picture: fewer than asked for when part of a start picture is kept."""
+    if plan.start is None:
+        return plan.steps * evaluations(plan.sampler)
+    if plan.start.strength == 0:
+        return 0
+    return kept_steps(plan.steps, plan.start.strength) * evaluations(plan.sampler)
+
+
+def _no_memory(plan: Plan) -> EngineError:
+    message = (
+        f"{plan.width} x {plan.height} pixels with {plan.model.name} "
+        "need more memory than this machine has free."
+    )
+    return EngineError("out_of_memory", message)
 
 
 def weight_bytes(folder: Path) -> int:

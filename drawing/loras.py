@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..catalog.recognize import lora_tensors
+from ..catalog.safetensors_header import read_header
 from ..core.errors import ModelFileError
 from ..starter.ldm_names import ldm_name
 
 if TYPE_CHECKING:
     import torch
+
+DOWN, UP = ".lora_down.weight", ".lora_up.weight"
+UNSUPPORTED = (".dora_scale", ".lora_mid.weight")
+"""What changes the formula: a module with one of these is left out and counts as not fitting."""
 
 MIN_MATCH = 0.5
 """A LoRA of which fewer of its modules than this share fit was made for another model."""
@@ -60,53 +66,32 @@ class LoraMatch:
 def read_lora(path: Path) -> dict[str, LoraModule]:
     """Modules of a LoRA file by kohya name (`lora_unet_...`, `lora_te_...`).
 
-    PEFT's `unet.….lora_A.weight` names are understood too. Raises ModelFileError
-    `model_file_damaged`.
+    Every naming that the catalog recognises is understood. Raises ModelFileError
+    `model_file_damaged` or, for LoHa, LoKr, DoRA and the like, `lora_form_unknown`.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    names = lora_tensors(read_header(path))
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
     modules: dict[str, LoraModule] = {}
-    for key, down in tensors.items():
-        parts = _split(key)
-        if parts is None:
+    for name, source in names.items():
+        module = name.removesuffix(DOWN)
+        if module == name or any(module + part in names for part in UNSUPPORTED):
             continue
-        stem, up_key = parts
-        up = tensors.get(up_key)
-        if up is None or up.shape[1] != down.shape[0] or min(up.dim(), down.dim()) < 2:
+        down, up = tensors[source], tensors.get(names.get(module + UP, ""))
+        if up is None or min(up.dim(), down.dim()) < 2 or up.shape[1] != down.shape[0]:
             continue
-        alpha = tensors.get(f"{stem}.alpha")
-        rank = down.shape[0]
-        modules[_kohya_name(stem)] = LoraModule(
-            up, down, float(alpha) if alpha is not None else rank
-        )
+        alpha = tensors.get(names.get(module + ".alpha", ""))
+        scale = float(alpha) if alpha is not None else float(down.shape[0])
+        modules[module] = LoraModule(up, down, scale)
+    if not modules:
+        message = f"{path.name} holds no LoRA in a form that Kizy can draw with."
+        raise ModelFileError("lora_form_unknown", message)
     return modules
-
-
-def _split(key: str) -> tuple[str, str] | None:
-    for down, up in (
-        (".lora_down.weight", ".lora_up.weight"),
-        (".lora_A.weight", ".lora_B.weight"),
-    ):
-        if key.endswith(down):
-            stem = key.removesuffix(down)
-            return stem, stem + up
-    return None
-
-
-def _kohya_name(stem: str) -> str:
-    for prefix, kohya in (
-        ("unet.", "lora_unet_"),
-        ("text_encoder_2.", "lora_te2_"),
-        ("text_encoder.", "lora_te_"),
-    ):
-        if stem.startswith(prefix):
-            return kohya + stem.removeprefix(prefix).replace(".", "_")
-    return stem
 
 
 def match(modules: Mapping[str, LoraModule], weights: Mapping[str, torch.Tensor]) -> LoraMatch:
@@ -189,6 +174,9 @@ def kohya_weights(
             # Newer transformers dropped the "text_model." level that LoRA files still name.
             plain = name.removeprefix("text_model.").replace(".", "_")
             weights[f"{prefix}text_model_{plain}"] = weight
+            if prefix == "lora_te1_":
+                # PEFT's names do not count the first text encoder.
+                weights[f"lora_te_text_model_{plain}"] = weight
     return weights
 
 

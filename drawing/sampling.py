@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from .cancel import CancelToken
 from .model import Conditioning, DrawModel
-
-if TYPE_CHECKING:
-    from diffusers import SchedulerMixin
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def _expectation(expected: torch.Tensor | None, x: torch.Tensor) -> Callable[[],
 
 def _guided(
     model: DrawModel,
-    scheduler: SchedulerMixin | Any,
+    scheduler: Any,
     x: torch.Tensor,
     t: torch.Tensor,
     conditioning: Conditioning,
@@ -129,9 +126,14 @@ def _guided(
     return negative + settings.guidance * (positive - negative)
 
 
+def kept_steps(steps: int, strength: float) -> int:
+    """How many of the steps are drawn at a strength above 0: at least one."""
+    return max(1, min(steps, round(steps * strength)))
+
+
 def _remaining(scheduler: Any, steps: int, strength: float) -> torch.Tensor:
     """The timesteps that are left when a start picture is kept by 1 - strength."""
-    drawn = max(1, min(steps, round(steps * strength)))
+    drawn = kept_steps(steps, strength)
     timesteps = scheduler.timesteps
     # Two-evaluation samplers list each step twice.
     first = (steps - drawn) * getattr(scheduler, "order", 1)

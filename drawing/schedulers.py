@@ -34,6 +34,11 @@ _SCHEDULES: dict[str, dict[str, Any]] = {
     "beta": {"use_beta_sigmas": True},
 }
 
+PLAIN_SAMPLERS = frozenset({"ddim", "euler_ancestral"})
+"""Samplers whose diffusers class knows evenly spaced steps alone: no karras, exponential, beta."""
+
+_TWO_CALLS = ("heun", "dpm_2", "dpm_2_ancestral")
+
 ZERO_SNR_SAMPLERS = ("euler", "ddim")
 """With zero terminal SNR the first step has no signal at all: k-diffusion forms divide by zero
 there. Euler without noise is DDIM, which does not."""
@@ -42,6 +47,11 @@ there. Euler without noise is DDIM, which does not."""
 def sampler_names(*, zero_snr: bool = False) -> tuple[str, ...]:
     """The samplers that `make_scheduler` knows."""
     return ZERO_SNR_SAMPLERS if zero_snr else tuple(_SAMPLERS)
+
+
+def evaluations(sampler: str) -> int:
+    """UNet calls a step, about: second-order samplers make two."""
+    return 2 if sampler in _TWO_CALLS else 1
 
 
 def make_scheduler(sampler: str, schedule: str, config: dict[str, Any]) -> SchedulerMixin:

@@ -142,10 +142,15 @@ def _has_plain_weights(part: Path) -> bool:
 
 
 def _load(folder: Path, *, xl: bool, dtype: torch.dtype) -> Any:
+    import diffusers
+    import transformers
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
+    # Their bars would cut through Kizy's own.
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     options: dict[str, Any] = {
-        "torch_dtype": dtype,
+        "dtype": dtype,
         "use_safetensors": True,
         "local_files_only": True,
     }

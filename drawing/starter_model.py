@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
@@ -19,9 +19,6 @@ from ..starter.architecture import (
 )
 from .loras import kohya_weights
 from .model import Conditioning, DrawModel
-
-if TYPE_CHECKING:
-    from diffusers import AutoencoderTiny, UNet2DConditionModel
 
 
 class StarterModel(DrawModel):
@@ -74,8 +71,8 @@ class StarterModel(DrawModel):
 
 
 def _filled(
-    build: type | object, weights: dict[str, torch.Tensor], device: torch.device
-) -> UNet2DConditionModel | AutoencoderTiny:
+    build: Callable[[], Any], weights: dict[str, torch.Tensor], device: torch.device
+) -> Any:
     with torch.device("meta"):
         module = build()
     module.load_state_dict(weights, assign=True)

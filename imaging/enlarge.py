@@ -61,7 +61,8 @@ def load_enlarger(
     model.load_state_dict(tensors, assign=True)
     model.requires_grad_(False)
     model = model.to(device=device, dtype=dtype or torch.float32)
-    return model.to(memory_format=torch.channels_last).eval()
+    moved = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return moved.eval()
 
 
 def enlarge(picture: Image.Image, model: SRVGGNetCompact, *, tile: int = TILE) -> Image.Image:

@@ -18,8 +18,8 @@ from ..core.plan import ModelFile, Plan, PlannedLora, PlannedMask, PlannedStart
 from ..core.request import GenerationRequest, LoraChoice
 from ..core.version import VERSION
 from .engines.base import Engine, Handle
-from .planner import Choices, ChosenLora, PictureFacts, make_plan
-from .settings import Settings
+from .planner import Choices, ChosenLora, PictureFacts, make_plan, refuse_unavailable
+from .settings import Settings, load_settings
 from .storage.inputs import InputFolder
 from .storage.pictures import PictureFolder
 
@@ -34,7 +34,7 @@ class App:
     """Plans requests and draws Plans with the embedded engine."""
 
     def __init__(self, *, pictures: Path | None = None, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
+        self.settings = settings or load_settings()
         folder = pictures or self.settings.pictures or home.pictures_folder()
         self.pictures = PictureFolder(folder, VERSION)
         self._inputs = InputFolder(home.inputs_folder())
@@ -51,6 +51,7 @@ class App:
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
         """Decide everything about a request. Raises InputError and its kinds."""
+        refuse_unavailable(request)
         if request.engine not in ("auto", "embedded"):
             message = f'No engine is called "{request.engine}". There is: embedded.'
             raise InputError("feature_unavailable", message)
@@ -77,8 +78,10 @@ class App:
         """
         plan = read_plan(path)
         changes: dict[str, object] = {"loras": tuple(self._find_lora(x) for x in plan.loras)}
-        if plan.model.path is not None and not Path(plan.model.path).exists():
-            entry = find_model(plan.model.name)
+        if plan.model.path is not None:
+            # The path comes out of a file: what lies there is checked like any other model.
+            there = Path(plan.model.path).is_dir()
+            entry = _drawable(find_model(plan.model.path if there else plan.model.name))
             changes["model"] = plan.model.model_copy(update={"path": str(entry.path)})
         if plan.start is not None:
             picture = self._inputs.find(plan.start.picture)
@@ -139,11 +142,17 @@ class App:
             mask=self._keep(request.mask.picture if request.mask else None),
             seed=random.SystemRandom().randint(0, MAX_AUTO_SEED),
             samplers=_samplers(facts),
+            plain_samplers=_plain_samplers(),
             raw=raw,
         )
 
     def _keep(self, path: str | None) -> PictureFacts | None:
-        return self._inputs.keep(Path(path).expanduser()) if path is not None else None
+        if path is None:
+            return None
+        try:
+            return self._inputs.keep(Path(path).expanduser())
+        except RuntimeError as error:
+            raise UnknownNameError("file_missing", f"There is no file {path}.") from error
 
 
 def _drawable(entry: ModelEntry) -> ModelEntry:
@@ -195,3 +204,9 @@ def _samplers(facts: Family) -> tuple[str, ...]:
     from ..drawing.schedulers import sampler_names
 
     return sampler_names(zero_snr=facts.id == "starter")
+
+
+def _plain_samplers() -> frozenset[str]:
+    from ..drawing.schedulers import PLAIN_SAMPLERS
+
+    return PLAIN_SAMPLERS

@@ -6,6 +6,7 @@ gets entries, not names.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ..catalog.family import Family
@@ -35,16 +36,25 @@ keeps little, and ComfyUI's templates, which begin at 0.5 to 0.87."""
 DEFAULT_MASKED_STRENGTH = 1.0
 """Inside a mask everything is drawn anew."""
 
+WHITE = 128
+"""From this grey on, a mask counts as white."""
+
+SPACED_BY_NOISE = frozenset({"karras", "exponential", "beta"})
+
 ENLARGER = ModelFile(name="starter-enlarger-x4")
 
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """An input picture: where it lies, its content's hash, its size in pixels."""
+    """An input picture: where it lies, its content's hash, its size in pixels.
+
+    `brightest`: its lightest grey, 0 to 255, transparent parts taken as black.
+    """
 
     picture: InputPicture
     width: int
     height: int
+    brightest: int = 255
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,7 @@ class Choices:
     mask: PictureFacts | None
     seed: int
     samplers: tuple[str, ...]
+    plain_samplers: frozenset[str] = frozenset()
     raw: bool = False
 
 
@@ -81,14 +92,16 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
     Raises InputError `size_invalid`, `request_invalid` or `feature_unavailable`; PictureError
     `mask_unusable`.
     """
-    _refuse_unavailable(request)
+    refuse_unavailable(request)
     family = choices.family
     reasons = [Reason(choice="model", value=choices.model.name, why=choices.model_reason)]
     if choices.style is not None and choices.style_reason is not None:
         reasons.append(Reason(choice="style", value=choices.style.name, why=choices.style_reason))
-    loras = _loras(choices, reasons)
+    loras = _loras(request, choices, reasons)
     size = _size(request, choices, reasons)
     steps = _steps(request, family, reasons)
+    sampler = _sampler(request, choices, reasons)
+    plain = sampler in choices.plain_samplers and family.scheduler in SPACED_BY_NOISE
     prompt = _prompt(request, choices, loras)
     _warn_of_length(prompt, family, reasons)
     start, mask = _inputs(request, choices, family, reasons)
@@ -101,7 +114,7 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
             name=choices.model.name,
             path=str(choices.model.path) if choices.model.path is not None else None,
         ),
-        loras=loras,
+        loras=tuple(loras),
         style=choices.style.id if choices.style is not None else None,
         width=size.width,
         height=size.height,
@@ -111,8 +124,8 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
         seed=_seed(request, choices, reasons),
         steps=steps,
         guidance=_guidance(request, family, reasons),
-        sampler=_sampler(request, choices),
-        scheduler=family.scheduler,
+        sampler=sampler,
+        scheduler="normal" if plain else family.scheduler,
         start=start,
         mask=mask,
         stages=_stages(size),
@@ -120,7 +133,8 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
     )
 
 
-def _refuse_unavailable(request: GenerationRequest) -> None:
+def refuse_unavailable(request: GenerationRequest) -> None:
+    """Raises InputError `feature_unavailable` or PictureError `mask_unusable`."""
     if request.video is not None:
         raise InputError("feature_unavailable", "Kizy draws no videos yet.")
     if request.controls:
@@ -131,18 +145,29 @@ def _refuse_unavailable(request: GenerationRequest) -> None:
         raise PictureError("mask_unusable", "A mask needs the picture that it lies on (--start).")
 
 
-def _loras(choices: Choices, reasons: list[Reason]) -> tuple[PlannedLora, ...]:
-    planned = []
+def _loras(
+    request: GenerationRequest, choices: Choices, reasons: list[Reason]
+) -> list[PlannedLora]:
+    planned: list[PlannedLora] = []
+    said = request.prompt
     for chosen in choices.loras:
         weight = chosen.model_weight if chosen.model_weight is not None else 1.0
         clip = chosen.clip_weight if chosen.clip_weight is not None else weight
         entry = chosen.entry
         file = ModelFile(name=entry.name, path=str(entry.path), sha256=chosen.sha256)
+        triggers = tuple(word for word in entry.triggers if not _says(said, word))
+        said = ", ".join([said, *triggers])
         planned.append(
-            PlannedLora(file=file, model_weight=weight, clip_weight=clip, triggers=entry.triggers)
+            PlannedLora(file=file, model_weight=weight, clip_weight=clip, triggers=triggers)
         )
-        reasons.append(Reason(choice="lora", value=f"{entry.name}:{weight:g}", why="you named it"))
-    return tuple(planned)
+        why = "you named it" + (f"; its trigger: {', '.join(triggers)}" if triggers else "")
+        reasons.append(Reason(choice="lora", value=f"{entry.name}:{weight:g}", why=why))
+    return planned
+
+
+def _says(text: str, words: str) -> bool:
+    """Whether a text holds these words as words: "cat" is not in "catalogue"."""
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def _size(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -> Size:
@@ -187,8 +212,10 @@ def _negative(request: GenerationRequest, family: Family, reasons: list[Reason])
     return request.negative
 
 
-def _sampler(request: GenerationRequest, choices: Choices) -> str:
+def _sampler(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -> str:
     if request.sampler == "auto":
+        why = f"what {choices.family.name} is made for"
+        reasons.append(Reason(choice="sampler", value=choices.family.sampler, why=why))
         return choices.family.sampler
     if request.sampler not in choices.samplers:
         message = f'The sampler "{request.sampler}" does not fit {choices.model.name}. ' + nearest(
@@ -206,14 +233,11 @@ def _seed(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -
     return choices.seed
 
 
-def _prompt(request: GenerationRequest, choices: Choices, loras: tuple[PlannedLora, ...]) -> str:
+def _prompt(request: GenerationRequest, choices: Choices, loras: list[PlannedLora]) -> str:
     prompt = request.prompt
     if choices.style is not None and not choices.style_in_prompt:
         prompt = choices.style.added_to(prompt)
-    parts, lowered = [prompt], prompt.lower()
-    for lora in loras:
-        parts.extend(word for word in lora.triggers if word.lower() not in lowered)
-    return ", ".join(parts)
+    return ", ".join([prompt, *(word for lora in loras for word in lora.triggers)])
 
 
 def _warn_of_length(prompt: str, family: Family, reasons: list[Reason]) -> None:
@@ -239,6 +263,8 @@ def _inputs(
     if request.mask is None or choices.mask is None:
         return start, None
     own, given = choices.mask, choices.start
+    if own.brightest < WHITE:
+        raise PictureError("mask_unusable", "The mask is black: it marks nothing to draw anew.")
     if abs(own.width / own.height - given.width / given.height) > 0.02 * given.width / given.height:
         message = (
             f"The mask ({own.width} x {own.height}) has another shape than the picture "
@@ -249,6 +275,8 @@ def _inputs(
     if feather == "auto":
         # One latent of the model, in pixels of the given picture: what the model can resolve.
         feather = max(1, round(family.latent_factor * given.width / family.native_width))
+        why = "about as fine as the model can draw"
+        reasons.append(Reason(choice="feather", value=f"{feather} pixels", why=why))
     return start, PlannedMask(picture=own.picture, feather=feather)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,9 @@ MAX_OUTPUT_SIDE = 8192
 MIN_OUTPUT_SIDE = 16
 MAX_AREA_FACTOR = 4.0
 """Pixels drawn at once, as a multiple of the family's native ones: above it shapes double."""
+
+MAX_RATIO = 8
+"""Longest side against the shortest."""
 
 MAX_GROWTH = 8.0
 """The enlarger's largest factor."""
@@ -49,18 +53,20 @@ def plan_size(
     `size_invalid`.
     """
     factor = 1.0 if raw or enlarge is None else _factor(family, enlarge)
+    words = {str(word): size for word, size in family.sizes.items()}
+    word = "square" if asked == "auto" else asked.lower()
     if asked == "auto" and start_size is not None:
         why = "the shape of the start picture"
         area = factor**2 * family.native_width * family.native_height
         wish = start_size if exact else _to_area(start_size, area)
-    elif asked == "auto" or asked.lower() in family.sizes:
-        word = "square" if asked == "auto" else asked.lower()
-        width, height = family.sizes[word]
+        width, height = _draw_size(wish, family, enlarged=factor > 1, shrink=True)
+    elif word in words:
+        width, height = words[word]
         wish = (round(width * factor), round(height * factor))
         why = _native_why(family, factor) if asked == "auto" else f'you asked for "{asked}"'
     else:
         wish, why = parse_size(asked, family), "you asked for it"
-    width, height = _draw_size(wish, family, enlarged=factor > 1, shrink=exact)
+        width, height = _draw_size(wish, family, enlarged=factor > 1, shrink=exact)
     output = _output_size(wish, (width, height), enlarged=factor > 1)
     if exact and start_size is not None and not raw:
         output, why = start_size, "as large as the picture under the mask"
@@ -84,8 +90,10 @@ def parse_size(text: str, family: Family) -> tuple[int, int]:
                 f"each side must be {MIN_OUTPUT_SIDE} to {MAX_OUTPUT_SIDE} pixels."
             )
             raise InputError("size_invalid", message)
-    if max(width, height) > 8 * min(width, height):
-        message = f"{width}x{height} is too narrow: a side may be 8 times the other at most."
+    if max(width, height) > MAX_RATIO * min(width, height):
+        message = (
+            f"{width}x{height} is too narrow: a side may be {MAX_RATIO} times the other at most."
+        )
         raise InputError("size_invalid", message)
     return width, height
 
@@ -119,7 +127,7 @@ def _draw_size(
         wish = _to_area(wish, max(native, wish[0] * wish[1] / MAX_GROWTH**2))
     if shrink and wish[0] * wish[1] > MAX_AREA_FACTOR * native:
         wish = _to_area(wish, 0.9 * MAX_AREA_FACTOR * native)
-    width, height = (_snap(side, family.multiple) for side in wish)
+    width, height = _snapped(wish, family.multiple)
     if width * height > MAX_AREA_FACTOR * native:
         side = int((MAX_AREA_FACTOR * native) ** 0.5 * (MAX_GROWTH if enlarged else 1))
         message = f"That is too large for {family.name}: at most about {side}x{side} pixels."
@@ -140,5 +148,20 @@ def _output_size(
     return round(drawn[0] * scale), round(drawn[1] * scale)
 
 
-def _snap(side: float, multiple: int) -> int:
-    return max(multiple, round(side / multiple) * multiple)
+def _snapped(wish: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """The sides in whole multiples whose shape is nearest to the wish's, then whose area is.
+
+    A shape that is off by a tenth is as bad as an area that is off by a third.
+    """
+    area = wish[0] * wish[1]
+    best, least = (multiple, multiple), math.inf
+    for columns in range(1, int(2 * area**0.5 * MAX_RATIO**0.5 / multiple) + 2):
+        width = columns * multiple
+        exact = width * wish[1] / wish[0] / multiple
+        for rows in {max(1, math.floor(exact)), max(1, math.ceil(exact))}:
+            height = rows * multiple
+            shape = abs(math.log(width * wish[1] / (height * wish[0])))
+            cost = shape + 0.3 * abs(math.log(width * height / area))
+            if cost < least:
+                best, least = (width, height), cost
+    return best

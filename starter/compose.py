@@ -66,7 +66,10 @@ class Composer:
         if kind == "color" or (kind == "pair" and rng.random() < 0.5):
             color = rng.choice([name for name in COLORS if name != "white"])
             noise = self._layout.color_noise
-            rgb = tuple(min(255, max(0, c + rng.randint(-noise, noise))) for c in COLORS[color])
+            red, green, blue = (
+                min(255, max(0, c + rng.randint(-noise, noise))) for c in COLORS[color]
+            )
+            rgb = (red, green, blue)
         canvas = Image.new("RGB", (self._renders.size,) * 2, rgb)
         if kind == "pair":
             other = rng.choice(self._by_style[style])

@@ -16,10 +16,11 @@ import math
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -27,6 +28,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 log = logging.getLogger(__name__)
+
+Placed = TypeVar("Placed", bound=torch.nn.Module)
 
 
 def cosine(step: int, steps: int, *, warmup: int, floor: float = 0.02) -> float:
@@ -61,6 +64,12 @@ def world() -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
+def placed(module: Placed, device: str = "cpu") -> Placed:
+    """The module itself, moved to a device, in the layout that convolutions are fastest in."""
+    torch.nn.Module.to(module, device=device, memory_format=torch.channels_last)  # pyright: ignore
+    return module
+
+
 class Ema:
     """Exponential moving average of a module's parameters (half life grows with the run)."""
 
@@ -71,7 +80,8 @@ class Ema:
     @torch.no_grad()
     def update(self, module: torch.nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.shadow.values()), list(module.state_dict().values()), 1 - decay)
+        values = list(module.state_dict().values())
+        torch._foreach_lerp_(list(self.shadow.values()), values, 1 - decay)
 
 
 class Run:
@@ -149,32 +159,36 @@ class Run:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         smoothed, started, first = None, time.monotonic(), self.step
         saved = time.monotonic()
-        stopping = _Stopping()
-        while self.step < self.steps and not stopping.asked:
-            share = cosine(self.step, self.steps, warmup=self.warmup)
-            for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-                group["lr"] = peak * share
-            seed = (self.seed * 1_000_003 + self.step) * self.world + self.rank
-            value = loss(random.Random(seed), torch.Generator().manual_seed(seed))
-            self.optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            self._average(parameters)
-            torch.nn.utils.clip_grad_norm_(parameters, clip)
-            self.optimizer.step()
-            self.step += 1
-            for name, ema in self.ema.items():
-                ema.update(self.modules[name], self.step)
-            smoothed = value.item() if smoothed is None else 0.98 * smoothed + 0.02 * value.item()
-            if self.step % log_every == 0:
-                pace = (time.monotonic() - started) / (self.step - first)
-                left = pace * (self.steps - self.step)
-                self._log({"step": self.step, "loss": round(smoothed, 5), "left_s": round(left)})
-            due = time.monotonic() - saved > self.save_every or self.step == self.steps
-            if due or stopping.asked:
-                self.save()
-                if self.rank == 0:
-                    self._log({"step": self.step} | (on_save() if on_save else {}))
-                saved = time.monotonic()
+        with _Stopping() as stopping:
+            while self.step < self.steps and not stopping.asked:
+                share = cosine(self.step, self.steps, warmup=self.warmup)
+                for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+                    group["lr"] = peak * share
+                seed = (self.seed * 1_000_003 + self.step) * self.world + self.rank
+                value = loss(random.Random(seed), torch.Generator().manual_seed(seed))
+                self.optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                self._average(parameters)
+                torch.nn.utils.clip_grad_norm_(parameters, clip)
+                self.optimizer.step()
+                self.step += 1
+                for name, ema in self.ema.items():
+                    ema.update(self.modules[name], self.step)
+                smoothed = (
+                    value.item() if smoothed is None else 0.98 * smoothed + 0.02 * value.item()
+                )
+                if self.step % log_every == 0:
+                    pace = (time.monotonic() - started) / (self.step - first)
+                    left = pace * (self.steps - self.step)
+                    self._log(
+                        {"step": self.step, "loss": round(smoothed, 5), "left_s": round(left)}
+                    )
+                due = time.monotonic() - saved > self.save_every or self.step == self.steps
+                if due or stopping.asked:
+                    self.save()
+                    if self.rank == 0:
+                        self._log({"step": self.step} | (on_save() if on_save else {}))
+                    saved = time.monotonic()
 
     def _average(self, parameters: list[torch.nn.Parameter]) -> None:
         if self.world == 1:
@@ -197,12 +211,23 @@ class Run:
 
 
 class _Stopping:
-    """Hears SIGTERM and SIGINT, so that a run that is stopped saves its last step."""
+    """Hears SIGTERM and SIGINT while it is entered, so that a stopped run saves its last step."""
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self) -> None:
         self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._hear)
+        self._before: list[Any] = []
+
+    def __enter__(self) -> _Stopping:
+        # Only the main thread may hear signals; elsewhere a run is stopped with its process.
+        if threading.current_thread() is threading.main_thread():
+            self._before = [signal.signal(number, self._hear) for number in self.SIGNALS]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in zip(self.SIGNALS, self._before, strict=False):
+            signal.signal(number, handler)
 
     def _hear(self, number: int, frame: object) -> None:
         self.asked = True

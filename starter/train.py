@@ -33,7 +33,7 @@ from . import latents, renders, train_autoencoder, train_enlarger, train_unet
 from .architecture import build_autoencoder
 from .checkpoint import ENLARGER_FILE, STARTER_FILE, StarterWeights, pack
 from .concepts import taught
-from .runs import load_tensors, save_tensors, world
+from .runs import load_tensors, placed, save_tensors, world
 from .train_autoencoder import AutoencoderSettings
 from .train_enlarger import EnlargerSettings
 from .train_unet import UNetSettings
@@ -94,7 +94,7 @@ class Training:
     def _latents(self) -> None:
         model = build_autoencoder()
         model.load_state_dict(load_tensors(self.autoencoder_file)[0])
-        model = model.to(self.device, memory_format=torch.channels_last).eval()
+        model = placed(model, self.device).eval()
         rank, processes = world()
         for index in range(rank, self.shards, processes):
             folder = self.folder / "latents"

@@ -20,7 +20,7 @@ from .architecture import NATIVE_SIZE, build_autoencoder
 from .compose import Composer, Kind, Layout, shrink
 from .concepts import taught
 from .renders import Renders
-from .runs import Run, load_tensors, save_tensors
+from .runs import Run, load_tensors, placed, save_tensors
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderTiny
@@ -107,7 +107,7 @@ def train(
         model.load_state_dict(load_tensors(start_from)[0])
     if settings.decoder_only:
         model.encoder.requires_grad_(False)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = placed(model, device)
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
         lr=settings.learning_rate,

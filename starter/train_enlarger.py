@@ -25,7 +25,7 @@ from .architecture import NATIVE_SIZE, build_autoencoder
 from .compose import Composer, Kind, Layout, shrink
 from .concepts import concepts, taught
 from .renders import Renders
-from .runs import Ema, Run, load_tensors, save_tensors
+from .runs import Ema, Run, load_tensors, placed, save_tensors
 from .train_autoencoder import to_tensor
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def train(
     autoencoder.requires_grad_(False).eval()
     torch.manual_seed(settings.seed)
     model = _initialized(SRVGGNetCompact(settings.num_feat, settings.num_conv))
-    model = model.to(memory_format=torch.channels_last)
+    model = placed(model)
     ema = Ema(model, 0.999)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
@@ -253,7 +253,8 @@ def _initialized(model: SRVGGNetCompact) -> SRVGGNetCompact:
     first, *middle, last = convolutions
     for layer in convolutions:
         torch.nn.init.kaiming_normal_(layer.weight, a=0.25)
-        torch.nn.init.zeros_(layer.bias)
+        if layer.bias is not None:
+            layer.bias.zero_()
     first.weight[:3] = 0
     torch.nn.init.dirac_(first.weight[:3])
     for layer in middle:

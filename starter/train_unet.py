@@ -13,10 +13,10 @@ import torch
 from ..language import encode
 from .architecture import alphas_and_sigmas, build_unet
 from .latents import Latents
-from .runs import Ema, Run, load_tensors, save_tensors
+from .runs import Ema, Run, load_tensors, placed, save_tensors
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def train(
     if start_from is not None:
         weights = load_tensors(start_from)[0]
         model.load_state_dict({key: value.float() for key, value in weights.items()})
-    model = model.to(device, memory_format=torch.channels_last).train()
+    model = placed(model, device).train()
     ema = Ema(model, settings.ema)
     optimizer = torch.optim.AdamW(
         model.parameters(),

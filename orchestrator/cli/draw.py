@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
-from ...core.errors import CancelledError, KizyError
+from ...core.errors import CancelledError, InputError, KizyError, exit_status
 from ...core.job import Artifact, EndEvent, ErrorInfo, Event
 from ...core.plan import Plan
 from ...core.request import GenerationRequest, parse_request
@@ -45,6 +45,7 @@ class FailedError(KizyError):
 
     def __init__(self, info: ErrorInfo) -> None:
         super().__init__(info.code, info.message, fix=info.fix)
+        self.exit_status = exit_status(info.code)
 
 
 def number(text: str) -> str | int | float:
@@ -78,7 +79,10 @@ def start_picture(path: Path | None, strength: str) -> dict[str, Any] | None:
     """The request's `start`; a strength without a picture is refused by name."""
     if path is None and strength == "auto":
         return None
-    return {"picture": str(path) if path is not None else "", "strength": number(strength)}
+    if path is None:
+        message = "--strength says how much of a start picture is kept, and there is none."
+        raise InputError("request_invalid", message, fix="Give the picture with --start.")
+    return {"picture": str(path), "strength": number(strength)}
 
 
 def generate(values: dict[str, Any], *, raw: bool, view: View) -> None:
@@ -111,10 +115,10 @@ def _draw(app: App, plan: Plan, view: View) -> None:
     if view.as_json:
         print(json.dumps(_document(outcome, plan, seconds), ensure_ascii=False))
     if view.open_them:
-        import click
+        import typer
 
         for artifact in outcome.artifacts:
-            click.launch(artifact.path)
+            typer.launch(artifact.path)
 
 
 def _follow(app: App, handle: Handle, plan: Plan, console: Console) -> _Outcome:

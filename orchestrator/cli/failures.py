@@ -7,12 +7,17 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import click
+import typer
 
-from ...core.errors import KizyError
+from ...core.errors import CancelledError, KizyError
 
 BROKEN_PIPE = 141
+INTERRUPTED = 130
+
+# typer brings its own copy of click, whose base of all usage errors it does not name.
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 def exit_status_of(run: Callable[[], object], arguments: Sequence[str]) -> int:
@@ -20,22 +25,18 @@ def exit_status_of(run: Callable[[], object], arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         status = run()
-        return status if isinstance(status, int) else 0
     except KizyError as error:
         show_error(error.as_dict(), as_json=as_json)
         return error.exit_status
-    except click.exceptions.Exit as leave:
-        return leave.exit_code
-    except click.ClickException as error:
+    except typer.Exit as leave:
+        status = leave.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    except _UsageError as error:
         fix = "kizy --help lists the commands; kizy COMMAND --help its options."
-        show_error(
-            {"code": "request_invalid", "message": error.format_message(), "fix": fix},
-            as_json=as_json,
-        )
+        message = error.format_message()
+        show_error({"code": "request_invalid", "message": message, "fix": fix}, as_json=as_json)
         return 2
-    except (KeyboardInterrupt, click.Abort):
-        print("Stopped.", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # Whoever read our output has gone; keep Python from complaining at exit.
         with contextlib.suppress(OSError):
@@ -44,15 +45,15 @@ def exit_status_of(run: Callable[[], object], arguments: Sequence[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             raise
-        show_error(
-            {
-                "code": "drawing_failed",
-                "message": f"Kizy made a mistake ({type(error).__name__}: {error}).",
-                "fix": "Try again with --debug and report what it prints.",
-            },
-            as_json=as_json,
-        )
+        message = f"Kizy made a mistake ({type(error).__name__}: {error})."
+        fix = "Try again with --debug and report what it prints."
+        show_error({"code": "drawing_failed", "message": message, "fix": fix}, as_json=as_json)
         return 1
+    if status == INTERRUPTED:
+        # Somebody pressed Ctrl-C before there was anything to stop or save.
+        stopped = CancelledError("cancelled", "Stopped; nothing was saved.")
+        show_error(stopped.as_dict(), as_json=as_json)
+    return status if isinstance(status, int) else 0
 
 
 def show_error(error: dict[str, str], *, as_json: bool) -> None:
@@ -60,6 +61,8 @@ def show_error(error: dict[str, str], *, as_json: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    # Arguments may hold bytes that are no text: they must not fail once more on their way out.
+    error = {k: v.encode("utf-8", "backslashreplace").decode() for k, v in error.items()}
     console = Console(stderr=True)
     console.print(Text.assemble(("Error: ", "bold red"), error["message"]))
     console.print(Text.assemble(("Fix:   ", "bold"), error["fix"]))

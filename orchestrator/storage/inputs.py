@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from PIL import Image
+
 from ...core.errors import PictureError
 from ...core.files import replacing
 from ...core.picture_files import open_picture
@@ -27,9 +29,8 @@ class InputFolder:
         if not kept.exists():
             with replacing(kept) as temporary:
                 temporary.write_bytes(data)
-        return PictureFacts(
-            InputPicture(path=str(kept), sha256=digest), picture.width, picture.height
-        )
+        given = InputPicture(path=str(kept), sha256=digest)
+        return PictureFacts(given, picture.width, picture.height, _brightest(picture))
 
     def find(self, picture: InputPicture) -> InputPicture:
         """Where the picture of that content lies now. Raises PictureError `picture_unreadable`."""
@@ -42,6 +43,15 @@ class InputFolder:
             f"The picture {name} that this drawing began with is not here any more.",
             fix="Put the same file back, or draw anew with --start.",
         )
+
+
+def _brightest(picture: Image.Image) -> int:
+    if picture.mode == "RGBA":
+        ground = Image.new("RGBA", picture.size, "black")
+        ground.alpha_composite(picture)
+        picture = ground
+    _darkest, brightest = picture.convert("L").getextrema()
+    return int(brightest)
 
 
 def _sha256(path: Path) -> str:
