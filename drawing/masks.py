@@ -71,7 +71,8 @@ def _ramp(area: np.ndarray, width: int) -> np.ndarray:
     deepest = Image.fromarray(depth)
     for _ in range(width):
         deepest = deepest.filter(ImageFilter.MaxFilter(3))
-    return depth / np.maximum(np.asarray(deepest), 1)
+    # The last fifth is full, so that scaling the ramp up again does not wear its top away.
+    return np.minimum(1, depth / np.maximum(0.8 * np.asarray(deepest), 1))
 
 
 def latent_mask(mask: Image.Image, width: int, height: int, factor: int) -> torch.Tensor:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .srvgg import SRVGGNetCompact
 
 TILE = 256
-"""Side of a tile in pixels of the input; about 120 MB of memory at 32 features in float32."""
+"""Side of a tile in pixels of the input; about 100 MB of memory at 32 features in float32."""
 
 MAX_FACTOR = 8.0
 

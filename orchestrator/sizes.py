@@ -67,7 +67,7 @@ def plan_size(
     else:
         wish, why = parse_size(asked, family), "you asked for it"
         width, height = _draw_size(wish, family, enlarged=factor > 1, shrink=exact)
-    output = _output_size(wish, (width, height), enlarged=factor > 1)
+    output = _output_size(wish, (width, height), factor, stretched=start_size is not None)
     if exact and start_size is not None and not raw:
         output, why = start_size, "as large as the picture under the mask"
     elif output != wish:
@@ -136,13 +136,17 @@ def _draw_size(
 
 
 def _output_size(
-    wish: tuple[int, int], drawn: tuple[int, int], *, enlarged: bool
+    wish: tuple[int, int], drawn: tuple[int, int], factor: float, *, stretched: bool
 ) -> tuple[int, int]:
-    """The wish, if enlarging what is drawn to it keeps shapes within 3%; else the nearest."""
-    if not enlarged:
+    """The wish, if enlarging what is drawn to it keeps shapes within 3%; else the nearest.
+
+    `stretched`: a start picture is brought to the drawn size, so bringing the result back to the
+    wish gives things their own shapes again.
+    """
+    if factor == 1:
         return drawn
     across, down = wish[0] / drawn[0], wish[1] / drawn[1]
-    if abs(across / down - 1) <= MAX_DISTORTION:
+    if stretched or abs(across / down - 1) <= MAX_DISTORTION:
         return wish
     scale = (across * down) ** 0.5
     return round(drawn[0] * scale), round(drawn[1] * scale)
@@ -151,7 +155,7 @@ def _output_size(
 def _snapped(wish: tuple[int, int], multiple: int) -> tuple[int, int]:
     """The sides in whole multiples whose shape is nearest to the wish's, then whose area is.
 
-    A shape that is off by a tenth is as bad as an area that is off by a third.
+    A shape that is off by a tenth is as bad as an area that is off by two thirds.
     """
     area = wish[0] * wish[1]
     best, least = (multiple, multiple), math.inf
@@ -161,7 +165,7 @@ def _snapped(wish: tuple[int, int], multiple: int) -> tuple[int, int]:
         for rows in {max(1, math.floor(exact)), max(1, math.ceil(exact))}:
             height = rows * multiple
             shape = abs(math.log(width * wish[1] / (height * wish[0])))
-            cost = shape + 0.3 * abs(math.log(width * height / area))
+            cost = shape + 0.15 * abs(math.log(width * height / area))
             if cost < least:
                 best, least = (width, height), cost
     return best
