@@ -12,7 +12,7 @@ from .model import DrawModel
 
 
 class ModelCache:
-    """Keyed by what makes a loaded model different: name, path, device, precision."""
+    """Keyed by what makes a loaded model different: name, path, device."""
 
     def __init__(self, free: Callable[[torch.device], int] = free_bytes) -> None:
         self._models: OrderedDict[tuple[str, ...], DrawModel] = OrderedDict()

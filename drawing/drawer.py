@@ -205,21 +205,18 @@ class Drawer:
             key = (plan.model.name, "", str(self.device))
             return self._cache.get(key, 200_000_000, self.device, lambda: self._starter(plan))
         size = weight_bytes(Path(path))
-        placement = memory.place(size, self.device, memory.free_bytes(self.device))
-        key = (plan.model.name, path, str(self.device), str(placement.dtype))
+        key = (plan.model.name, path, str(self.device))
 
         def load() -> DrawModel:
             from .stable_diffusion import StableDiffusionModel
 
             folder = Path(path)
-            model = StableDiffusionModel(
-                plan.model.name, plan.family, folder, placement.device, placement.dtype
-            )
-            if placement.offload:
-                model.set_offload()
-            return model
+            # Asked only now: what is loaded already keeps its precision, and so its pixels.
+            placement = memory.place(size, self.device, memory.free_bytes(self.device))
+            return StableDiffusionModel(plan.model.name, plan.family, folder, placement)
 
-        return self._cache.get(key, size, self.device, load)
+        wanted = 2 * size if self.device.type == "cpu" else size
+        return self._cache.get(key, wanted, self.device, load)
 
     def _starter(self, plan: Plan) -> DrawModel:
         from .starter_model import StarterModel

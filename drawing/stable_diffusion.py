@@ -10,6 +10,7 @@ import torch
 
 from ..core.errors import ModelFileError
 from .loras import kohya_weights
+from .memory import Placement
 from .model import Conditioning, DrawModel
 
 # Linear latents-to-RGB maps in 0 to 1, as ComfyUI's latent_formats has them for -1 to 1.
@@ -37,12 +38,11 @@ class StableDiffusionModel(DrawModel):
     latent_channels = 4
     latent_factor = 8
 
-    def __init__(
-        self, name: str, family: str, folder: Path, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        self.name, self.family, self.device, self.dtype = name, family, device, dtype
+    def __init__(self, name: str, family: str, folder: Path, placement: Placement) -> None:
+        self.name, self.family = name, family
+        self.device, self.dtype = placement.device, placement.dtype
         self._xl = family == "sdxl"
-        self._pipe = _load(folder, xl=self._xl, dtype=dtype)
+        self._pipe = _load(folder, xl=self._xl, dtype=self.dtype)
         self.scheduler_config = dict(self._pipe.scheduler.config)
         preview = _PREVIEW["sdxl" if self._xl else "sd15"]
         self.preview_map = [
@@ -53,8 +53,10 @@ class StableDiffusionModel(DrawModel):
         self.size = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
         for module in modules:
             module.eval().requires_grad_(False)
-        self._pipe.to(device)
         self._offloaded = False
+        # What does not fit must not be moved there even once.
+        if not (placement.offload and self.set_offload()):
+            self._pipe.to(self.device)
 
     def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:
         with torch.inference_mode():

@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import ModelFileError
 from ..language.quantized import dequantize, quantize
@@ -79,6 +79,24 @@ def load(path: Path = STARTER_FILE) -> StarterWeights:
         latent_scale=scale,
         preview=preview,
     )
+
+
+def part_of(path: Path, part: Literal["unet", "autoencoder"]) -> dict[str, torch.Tensor]:
+    """State dict of one part, float32: of a whole starter's file, or of that part's own file."""
+    from safetensors.torch import load_file
+
+    if is_whole(path):
+        weights = load(path)
+        return weights.unet if part == "unet" else weights.autoencoder
+    return {key: value.float() for key, value in load_file(path).items()}
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file holds a whole starter, as `pack` makes it."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return "latent_scale" in (file.metadata() or {})
 
 
 def _ldm_key(key: str) -> str:

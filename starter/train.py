@@ -29,9 +29,9 @@ from pathlib import Path
 
 import torch
 
-from . import latents, renders, train_autoencoder, train_enlarger, train_unet
+from . import checkpoint, latents, renders, train_autoencoder, train_enlarger, train_unet
 from .architecture import build_autoencoder
-from .checkpoint import ENLARGER_FILE, STARTER_FILE, StarterWeights, pack
+from .checkpoint import ENLARGER_FILE, STARTER_FILE, StarterWeights, is_whole, pack
 from .concepts import taught
 from .runs import load_tensors, placed, save_tensors, world
 from .train_autoencoder import AutoencoderSettings
@@ -137,7 +137,10 @@ class Training:
         """What the latents are multiplied by: settled by the first shards, then kept."""
         file = self.folder / "scale.json"
         if not file.exists():
-            file.write_text(json.dumps(latents.load_shards(self.folder / "latents").scale))
+            begun = self.unet_from
+            known = checkpoint.load(begun).latent_scale if begun and is_whole(begun) else None
+            scale = known or latents.load_shards(self.folder / "latents").scale
+            file.write_text(json.dumps(scale))
         return float(json.loads(file.read_text()))
 
     def preview_map(self, scale: float) -> list[list[float]]:
@@ -167,6 +170,7 @@ def main() -> None:
     parser.add_argument("--unet-steps", type=int, default=20_000)
     parser.add_argument("--unet-batch", type=int, default=8, help="pictures a process and step")
     parser.add_argument("--enlarger-steps", type=int, default=8000)
+    parser.add_argument("--autoencoder-batch", type=int, default=4, help="crops a process and step")
     parser.add_argument("--autoencoder-from", type=Path, help="weights to begin with")
     parser.add_argument("--unet-from", type=Path, help="weights to begin with")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -178,7 +182,9 @@ def main() -> None:
         packages=options.packages or options.folder / "packages",
         everyday_only=options.concepts == "everyday",
         shards=options.shards,
-        autoencoder=AutoencoderSettings(steps=options.autoencoder_steps, seed=options.seed),
+        autoencoder=AutoencoderSettings(
+            steps=options.autoencoder_steps, batch=options.autoencoder_batch, seed=options.seed
+        ),
         unet=UNetSettings(steps=options.unet_steps, batch=options.unet_batch, seed=options.seed),
         enlarger=EnlargerSettings(steps=options.enlarger_steps, seed=options.seed),
         autoencoder_from=options.autoencoder_from,

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from .architecture import NATIVE_SIZE, build_autoencoder
+from .checkpoint import part_of
 from .compose import Composer, Kind, Layout, shrink
 from .concepts import taught
 from .renders import Renders
-from .runs import Run, load_tensors, placed, save_tensors
+from .runs import Run, placed, save_tensors
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderTiny
@@ -98,13 +99,13 @@ def train(
 ) -> Path:
     """Train in `folder` (or go on there); returns the file with the weights.
 
-    `start_from`: weights in diffusers' key names to begin with.
+    `start_from`: weights to begin with, in diffusers' key names, or a whole starter's file.
     """
     result = folder / "autoencoder.safetensors"
     torch.manual_seed(settings.seed)
     model = build_autoencoder()
     if start_from is not None:
-        model.load_state_dict(load_tensors(start_from)[0])
+        model.load_state_dict(part_of(start_from, "autoencoder"))
     if settings.decoder_only:
         model.encoder.requires_grad_(False)
     model = placed(model, device)

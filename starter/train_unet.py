@@ -12,8 +12,9 @@ import torch
 
 from ..language import encode
 from .architecture import alphas_and_sigmas, build_unet
+from .checkpoint import part_of
 from .latents import Latents
-from .runs import Ema, Run, load_tensors, placed, save_tensors
+from .runs import Ema, Run, placed, save_tensors
 
 if TYPE_CHECKING:
     pass
@@ -27,7 +28,6 @@ class UNetSettings:
     batch: int = 8
     learning_rate: float = 5e-4
     empty_prompts: float = 0.1
-    ema: float = 0.998
     seed: int = 0
 
 
@@ -41,16 +41,17 @@ def train(
 ) -> Path:
     """Train in `folder` (or go on there); returns the file with the averaged weights.
 
-    `scale` multiplies the latents. `start_from`: weights in diffusers' key names to begin with.
+    `scale` multiplies the latents. `start_from`: weights to begin with, in diffusers' key names,
+    or a whole starter's file.
     """
     result = folder / "unet.safetensors"
     torch.manual_seed(settings.seed)
     model = build_unet()
     if start_from is not None:
-        weights = load_tensors(start_from)[0]
-        model.load_state_dict({key: value.float() for key, value in weights.items()})
+        model.load_state_dict(part_of(start_from, "unet"))
     model = placed(model, device).train()
-    ema = Ema(model, settings.ema)
+    # An average over about the last twentieth of the run.
+    ema = Ema(model, min(0.9998, 1 - 20 / settings.steps))
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=settings.learning_rate,

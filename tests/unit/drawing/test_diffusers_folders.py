@@ -12,6 +12,7 @@ import torch
 from kizy.core.errors import ModelFileError
 from kizy.core.job import Artifact
 from kizy.core.request import GenerationRequest, parse_request
+from kizy.drawing.memory import Placement
 from kizy.drawing.stable_diffusion import StableDiffusionModel
 from kizy.orchestrator.app import App
 from PIL import Image
@@ -22,8 +23,9 @@ from tests.unit.drawing.builders import lora_pairs, save_kohya_lora
 # torch and NumPy disagree inside diffusers' schedulers.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch_dtype:FutureWarning"),
 ]
+
+ON_CPU = Placement(torch.device("cpu"), torch.float32, offload=False)
 
 FAMILIES = {"sd15": "tiny15", "sdxl": "tinyxl"}
 
@@ -105,7 +107,7 @@ def test_a_kohya_lora_changes_the_picture(
     app: App, models: Path, tmp_path: Path, family: str
 ) -> None:
     name = FAMILIES[family]
-    model = StableDiffusionModel(name, family, models / name, torch.device("cpu"), torch.float32)
+    model = StableDiffusionModel(name, family, models / name, ON_CPU)
     # SDXL's LoRAs of sd-scripts name the UNet's layers in the original form.
     blocks = ("lora_unet_input_blocks", "lora_unet_output_blocks", "lora_unet_middle_block")
     if family == "sd15":
@@ -141,8 +143,7 @@ def test_nothing_of_diffusers_is_shown_while_it_loads(
 def test_nothing_deprecated_is_used_while_it_loads(models: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        cpu = torch.device("cpu")
-        StableDiffusionModel("tiny15", "sd15", models / "tiny15", cpu, torch.float32)
+        StableDiffusionModel("tiny15", "sd15", models / "tiny15", ON_CPU)
     assert [str(w.message) for w in caught if issubclass(w.category, FutureWarning)] == []
 
 
