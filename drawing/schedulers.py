@@ -9,7 +9,7 @@ from ..core.errors import InputError, nearest
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
-# ComfyUI's sampler name -> (diffusers class, its options). Pairs that are the same algorithm,
+# Without lms and beta, which would need SciPy. ComfyUI's sampler name -> (diffusers class, its options). Pairs that are the same algorithm,
 # by the table in diffusers' documentation ("Schedulers", A1111 and k-diffusion names).
 _SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -18,7 +18,6 @@ _SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "heun": ("HeunDiscreteScheduler", {}),
     "dpm_2": ("KDPM2DiscreteScheduler", {}),
     "dpm_2_ancestral": ("KDPM2AncestralDiscreteScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
     "dpmpp_2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
     "dpmpp_2m_sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
     "uni_pc": ("UniPCMultistepScheduler", {}),
@@ -31,11 +30,10 @@ _SCHEDULES: dict[str, dict[str, Any]] = {
     "sgm_uniform": {"timestep_spacing": "trailing"},
     "karras": {"use_karras_sigmas": True},
     "exponential": {"use_exponential_sigmas": True},
-    "beta": {"use_beta_sigmas": True},
 }
 
 PLAIN_SAMPLERS = frozenset({"ddim", "euler_ancestral"})
-"""Samplers whose diffusers class knows evenly spaced steps alone: no karras, exponential, beta."""
+"""Samplers whose diffusers class knows evenly spaced steps alone: neither karras nor exponential."""
 
 _TWO_CALLS = ("heun", "dpm_2", "dpm_2_ancestral")
 

@@ -39,7 +39,7 @@ DEFAULT_MASKED_STRENGTH = 1.0
 WHITE = 128
 """From this grey on, a mask counts as white."""
 
-SPACED_BY_NOISE = frozenset({"karras", "exponential", "beta"})
+SPACED_BY_NOISE = frozenset({"karras", "exponential"})
 
 ENLARGER = ModelFile(name="starter-enlarger-x4")
 

@@ -85,13 +85,13 @@ def part_of(path: Path, part: Literal["unet", "autoencoder"]) -> dict[str, torch
     """State dict of one part, float32: of a whole starter's file, or of that part's own file."""
     from safetensors.torch import load_file
 
-    if is_whole(path):
+    if _is_whole(path):
         weights = load(path)
         return weights.unet if part == "unet" else weights.autoencoder
     return {key: value.float() for key, value in load_file(path).items()}
 
 
-def is_whole(path: Path) -> bool:
+def _is_whole(path: Path) -> bool:
     """Whether a file holds a whole starter, as `pack` makes it."""
     from safetensors import safe_open
 

@@ -16,6 +16,10 @@ stopped. On a CPU start two processes of one thread each, which is faster than o
 | decoder | `decoder/autoencoder.safetensors`: the decoder trained on, the latents unchanged |
 | enlarger | `enlarger/enlarger.safetensors` |
 | export | `weights/starter.safetensors` and `weights/enlarger.safetensors` of this room |
+
+To train the committed weights on, begin in a new folder with `--stage unpack` in the place of
+`renders` and `autoencoder`; then `latents`, `unet --unet-from starter/weights/starter.safetensors`,
+`export`. The autoencoder's encoder must stay as it is: the UNet speaks its latents.
 """
 
 from __future__ import annotations
@@ -31,13 +35,14 @@ import torch
 
 from . import checkpoint, latents, renders, train_autoencoder, train_enlarger, train_unet
 from .architecture import build_autoencoder
-from .checkpoint import ENLARGER_FILE, STARTER_FILE, StarterWeights, is_whole, pack
+from .checkpoint import ENLARGER_FILE, STARTER_FILE, StarterWeights, pack
 from .concepts import taught
 from .runs import load_tensors, placed, save_tensors, world
 from .train_autoencoder import AutoencoderSettings
 from .train_enlarger import EnlargerSettings
 from .train_unet import UNetSettings
 
+UNPACK = "unpack"
 STAGES = ("renders", "autoencoder", "latents", "unet", "decoder", "enlarger", "export")
 RENDER_SIZE = 256
 
@@ -71,16 +76,27 @@ class Training:
         later = self.folder / "decoder/autoencoder.safetensors"
         return later if later.exists() else self.autoencoder_file
 
+    @property
+    def _scale_file(self) -> Path:
+        return self.folder / "scale.json"
+
     def renders(self) -> renders.Renders:
         return renders.load(self.packages, RENDER_SIZE)
 
     def run(self, stage: str) -> None:
-        """Run one of `STAGES`."""
+        """Run `UNPACK` or one of `STAGES`."""
         getattr(self, f"_{stage}")()
 
     def _renders(self) -> None:
         renders.install_packages(self.packages)
         self.renders()
+
+    def _unpack(self) -> None:
+        """Autoencoder and scale out of the committed weights."""
+        self._renders()
+        weights = checkpoint.load()
+        save_tensors(self.autoencoder_file, weights.autoencoder, {"from": STARTER_FILE.name})
+        self._scale_file.write_text(json.dumps(weights.latent_scale))
 
     def _autoencoder(self) -> None:
         train_autoencoder.train(
@@ -135,13 +151,10 @@ class Training:
 
     def scale(self) -> float:
         """What the latents are multiplied by: settled by the first shards, then kept."""
-        file = self.folder / "scale.json"
-        if not file.exists():
-            begun = self.unet_from
-            known = checkpoint.load(begun).latent_scale if begun and is_whole(begun) else None
-            scale = known or latents.load_shards(self.folder / "latents").scale
-            file.write_text(json.dumps(scale))
-        return float(json.loads(file.read_text()))
+        if not self._scale_file.exists():
+            scale = latents.load_shards(self.folder / "latents").scale
+            self._scale_file.write_text(json.dumps(scale))
+        return float(json.loads(self._scale_file.read_text()))
 
     def preview_map(self, scale: float) -> list[list[float]]:
         """Least squares from scaled latents to the 8x8 means of their pictures, in 0 to 1."""
@@ -163,7 +176,7 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("runs"), help="where runs are kept")
     parser.add_argument("--packages", type=Path, help="npm folder; default: <folder>/packages")
-    parser.add_argument("--stage", choices=("all", *STAGES), default="all")
+    parser.add_argument("--stage", choices=("all", UNPACK, *STAGES), default="all")
     parser.add_argument("--concepts", choices=("everyday", "all"), default="everyday")
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--autoencoder-steps", type=int, default=6000)
