@@ -9,7 +9,8 @@ from ..core.errors import InputError, nearest
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
-# Without lms and beta, which would need SciPy. ComfyUI's sampler name -> (diffusers class, its options). Pairs that are the same algorithm,
+# Without lms and beta, which would need SciPy.
+# ComfyUI's sampler name -> (diffusers class, its options). Pairs that are the same algorithm,
 # by the table in diffusers' documentation ("Schedulers", A1111 and k-diffusion names).
 _SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
@@ -33,7 +34,7 @@ _SCHEDULES: dict[str, dict[str, Any]] = {
 }
 
 PLAIN_SAMPLERS = frozenset({"ddim", "euler_ancestral"})
-"""Samplers whose diffusers class knows evenly spaced steps alone: neither karras nor exponential."""
+"""Samplers whose diffusers class knows evenly spaced steps alone, not karras or exponential."""
 
 _TWO_CALLS = ("heun", "dpm_2", "dpm_2_ancestral")
 

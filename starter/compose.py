@@ -70,7 +70,8 @@ class Composer:
                 min(255, max(0, c + rng.randint(-noise, noise))) for c in COLORS[color]
             )
             rgb = (red, green, blue)
-        canvas = Image.new("RGB", (self._renders.size,) * 2, rgb)
+        side = self._renders.size
+        canvas = Image.new("RGB", (side, side), rgb)
         if kind == "pair":
             other = rng.choice(self._by_style[style])
             members = [glyph, other] if rng.random() < 0.5 else [other, glyph]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from ...core.errors import PictureError
@@ -50,8 +51,7 @@ def _brightest(picture: Image.Image) -> int:
         ground = Image.new("RGBA", picture.size, "black")
         ground.alpha_composite(picture)
         picture = ground
-    _darkest, brightest = picture.convert("L").getextrema()
-    return int(brightest)
+    return int(np.asarray(picture.convert("L")).max())
 
 
 def _sha256(path: Path) -> str:
