@@ -24,14 +24,14 @@ from typing import Any
 import torch
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from kizy import language
-from kizy.core.plan import Plan
 from kizy.core.request import GenerationRequest
-from kizy.drawing.cancel import CancelToken
 from kizy.drawing.drawer import Drawer
 from kizy.orchestrator.app import App
 from kizy.starter import checkpoint
 from kizy.starter.architecture import LATENT_CHANNELS, SCHEDULER_CONFIG, UNET_CONFIG
 from PIL import Image
+
+from .drawing import draw
 
 PROMPT = "a red fox on a blue background, 3d render"
 
@@ -62,24 +62,6 @@ class Bare:
         return Image.fromarray(array)
 
 
-class Silent:
-    """A listener that does nothing."""
-
-    def progress(self, fraction: float, doing: str, left: float | None) -> None: ...
-
-    def preview(self, index: int, picture: Image.Image) -> None: ...
-
-    def notice(self, code: str, text: str) -> None: ...
-
-
-def kizy_draw(drawer: Drawer, plan: Plan) -> Image.Image:
-    pictures: list[Image.Image] = []
-    drawer.draw(
-        plan, cancel=CancelToken(), report=Silent(), deliver=lambda _i, p: pictures.append(p)
-    )
-    return pictures[0]
-
-
 def seconds(run: Callable[[], object]) -> float:
     started = time.perf_counter()
     run()
@@ -106,8 +88,8 @@ def main() -> None:
     bare, quiet, showing = Bare(), Drawer(previews=False), Drawer(previews=True)
     runs: dict[str, Callable[[], Image.Image]] = {
         "bare diffusers": lambda: bare.draw(plan.steps, plan.guidance, plan.seed),
-        "kizy, previews off": lambda: kizy_draw(quiet, plan),
-        "kizy, previews on": lambda: kizy_draw(showing, plan),
+        "kizy, previews off": lambda: draw(quiet, plan),
+        "kizy, previews on": lambda: draw(showing, plan),
     }
     pictures = {name: run() for name, run in runs.items()}
     same = len({picture.tobytes() for picture in pictures.values()}) == 1
@@ -117,7 +99,7 @@ def main() -> None:
             taken[name].append(seconds(run))
     base = taken["bare diffusers"]
     twenty = plan.model_copy(update={"steps": 20})
-    twenty_steps = min(seconds(lambda: kizy_draw(quiet, twenty)) for _ in range(rounds))
+    twenty_steps = min(seconds(lambda: draw(quiet, twenty)) for _ in range(rounds))
     result = {
         "device": str(quiet.device),
         "threads": torch.get_num_threads(),

@@ -22,9 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from kizy.core.plan import Plan
 from kizy.core.request import GenerationRequest
-from kizy.drawing.cancel import CancelToken
 from kizy.drawing.drawer import Drawer
 from kizy.orchestrator.app import App
 from kizy.starter import checkpoint, renders, train_autoencoder
@@ -33,6 +31,8 @@ from kizy.starter.compose import Composer, shrink
 from kizy.starter.concepts import COLORS, STYLES, concepts, taught
 from PIL import Image
 from torch import nn
+
+from .drawing import draw
 
 log = logging.getLogger("starter_quality")
 
@@ -173,26 +173,6 @@ def background(pixels: np.ndarray) -> str:
     return min(COLORS, key=lambda name: float(np.sum((median - COLORS[name]) ** 2)))
 
 
-class _Silent:
-    def progress(self, fraction: float, doing: str, left: float | None) -> None: ...
-
-    def preview(self, index: int, picture: Image.Image) -> None: ...
-
-    def notice(self, code: str, text: str) -> None: ...
-
-
-def draw(drawer: Drawer, plan: Plan) -> np.ndarray:
-    """The one picture of a Plan."""
-    pictures: list[np.ndarray] = []
-    drawer.draw(
-        plan,
-        cancel=CancelToken(),
-        report=_Silent(),
-        deliver=lambda _index, picture: pictures.append(np.asarray(picture)),
-    )
-    return pictures[0]
-
-
 def measure(
     model: Classifier, labels: list[str], asked: list[Wish], grid: Path, steps: int | None
 ) -> dict[str, float]:
@@ -201,7 +181,7 @@ def measure(
     for seed, wish in enumerate(asked):
         values = {"prompt": wish.prompt, "seed": seed, "model": "starter"}
         request = GenerationRequest.model_validate(values | ({"steps": steps} if steps else {}))
-        pictures.append(draw(drawer, app.plan(request, raw=True)))
+        pictures.append(np.asarray(draw(drawer, app.plan(request, raw=True))))
     shown = pictures[: len(pictures[:48]) // 8 * 8]
     rows = [np.concatenate(shown[i : i + 8], 1) for i in range(0, len(shown), 8)]
     if rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import unicodedata
 from collections import Counter
@@ -11,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..core.errors import KizyError, ModelFileError, UnknownNameError, nearest
+from ..core.files import sha256_of
 from ..core.home import loras_folder
 from ..core.request import Frozen
 from .family import load_families
@@ -123,11 +123,7 @@ def file_sha256(path: Path) -> str:
 
 @lru_cache(maxsize=1024)
 def _sha256(path: Path, _size: int, _changed: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(path)
 
 
 def _paths(folders: Iterable[Path] | None, suffixes: tuple[str, ...]) -> list[Path]:

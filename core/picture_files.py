@@ -19,6 +19,9 @@ from .plan import PLAN_VERSION, Plan
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 256_000_000
+MASK_WHITE = 128
+"""From this grey on, a mask counts as white."""
+
 FORMATS = ("PNG", "JPEG", "WEBP")
 PLAN_KEY = "kizy"
 PARAMETERS_KEY = "parameters"
@@ -42,6 +45,15 @@ def open_picture(path: Path) -> Image.Image:
     if turned.mode in ("LA", "PA", "La", "RGBa") or "transparency" in turned.info:
         return turned.convert("RGBA")
     return turned if turned.mode in ("RGB", "RGBA", "L") else turned.convert("RGB")
+
+
+def as_mask(picture: Image.Image) -> Image.Image:
+    """A mask as grey (mode L): white marks, black and what is transparent does not."""
+    if picture.mode == "RGBA":
+        ground = Image.new("RGBA", picture.size, "black")
+        ground.alpha_composite(picture)
+        picture = ground
+    return picture.convert("L")
 
 
 def read_plan(path: Path) -> Plan:

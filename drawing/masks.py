@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-HALF = 128
-"""From this grey on, a mask counts as white."""
+from ..core.picture_files import MASK_WHITE, as_mask
 
 RAMP_STEPS = 12
 """A soft border is worked out in about this many steps; a wider one on a smaller copy."""
@@ -40,13 +39,8 @@ def soft_mask(mask: Image.Image, size: tuple[int, int], feather: int) -> Image.I
 
     Inwards, so that nothing outside the painted area ever changes.
     """
-    if mask.mode == "RGBA":
-        # A mask that somebody painted on transparent ground: what is painted white counts.
-        ground = Image.new("RGBA", mask.size, "black")
-        ground.alpha_composite(mask)
-        mask = ground
-    grey = np.asarray(mask.convert("L").resize(size, Image.Resampling.BILINEAR))
-    hard = grey >= HALF
+    grey = np.asarray(as_mask(mask).resize(size, Image.Resampling.BILINEAR))
+    hard = grey >= MASK_WHITE
     if feather <= 0:
         return Image.fromarray(np.where(hard, 255, 0).astype(np.uint8))
     scale = max(1, round(feather / RAMP_STEPS))

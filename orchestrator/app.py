@@ -17,6 +17,7 @@ from ..core.picture_files import read_plan
 from ..core.plan import ModelFile, Plan, PlannedLora, PlannedMask, PlannedStart
 from ..core.request import GenerationRequest, LoraChoice
 from ..core.version import VERSION
+from ..drawing.schedulers import PLAIN_SAMPLERS, sampler_names
 from .engines.base import Engine, Handle
 from .planner import Choices, ChosenLora, PictureFacts, make_plan, refuse_unavailable
 from .settings import Settings, load_settings
@@ -141,8 +142,8 @@ class App:
             start=self._keep(request.start.picture if request.start else None),
             mask=self._keep(request.mask.picture if request.mask else None),
             seed=random.SystemRandom().randint(0, MAX_AUTO_SEED),
-            samplers=_samplers(facts),
-            plain_samplers=_plain_samplers(),
+            samplers=sampler_names(zero_snr=facts.id == "starter"),
+            plain_samplers=PLAIN_SAMPLERS,
             raw=raw,
         )
 
@@ -198,15 +199,3 @@ def _chosen(entry: LoraEntry, choice: LoraChoice, facts: Family) -> ChosenLora:
         raise ModelFileError("lora_other_family", message)
     weights = [None if w == "auto" else w for w in (choice.model_weight, choice.clip_weight)]
     return ChosenLora(entry, entry.sha256(), weights[0], weights[1])
-
-
-def _samplers(facts: Family) -> tuple[str, ...]:
-    from ..drawing.schedulers import sampler_names
-
-    return sampler_names(zero_snr=facts.id == "starter")
-
-
-def _plain_samplers() -> frozenset[str]:
-    from ..drawing.schedulers import PLAIN_SAMPLERS
-
-    return PLAIN_SAMPLERS

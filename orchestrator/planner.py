@@ -14,6 +14,7 @@ from ..catalog.loras import LoraEntry
 from ..catalog.models import ModelEntry
 from ..catalog.styles import Style
 from ..core.errors import InputError, PictureError, nearest
+from ..core.picture_files import MASK_WHITE
 from ..core.plan import (
     DrawStage,
     EnlargeStage,
@@ -35,9 +36,6 @@ keeps little, and ComfyUI's templates, which begin at 0.5 to 0.87."""
 
 DEFAULT_MASKED_STRENGTH = 1.0
 """Inside a mask everything is drawn anew."""
-
-WHITE = 128
-"""From this grey on, a mask counts as white."""
 
 SPACED_BY_NOISE = frozenset({"karras", "exponential"})
 
@@ -263,7 +261,7 @@ def _inputs(
     if request.mask is None or choices.mask is None:
         return start, None
     own, given = choices.mask, choices.start
-    if own.brightest < WHITE:
+    if own.brightest < MASK_WHITE:
         raise PictureError("mask_unusable", "The mask is black: it marks nothing to draw anew.")
     if abs(own.width / own.height - given.width / given.height) > 0.02 * given.width / given.height:
         message = (

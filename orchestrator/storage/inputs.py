@@ -6,11 +6,10 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ...core.errors import PictureError
-from ...core.files import replacing
-from ...core.picture_files import open_picture
+from ...core.files import replacing, sha256_of
+from ...core.picture_files import as_mask, open_picture
 from ...core.plan import InputPicture
 from ..planner import PictureFacts
 
@@ -31,12 +30,14 @@ class InputFolder:
             with replacing(kept) as temporary:
                 temporary.write_bytes(data)
         given = InputPicture(path=str(kept), sha256=digest)
-        return PictureFacts(given, picture.width, picture.height, _brightest(picture))
+        return PictureFacts(
+            given, picture.width, picture.height, int(np.asarray(as_mask(picture)).max())
+        )
 
     def find(self, picture: InputPicture) -> InputPicture:
         """Where the picture of that content lies now. Raises PictureError `picture_unreadable`."""
         for path in (Path(picture.path), *self.folder.glob(f"{picture.sha256}.*")):
-            if path.is_file() and _sha256(path) == picture.sha256:
+            if path.is_file() and sha256_of(path) == picture.sha256:
                 return picture.model_copy(update={"path": str(path)})
         name = Path(picture.path).name
         raise PictureError(
@@ -44,19 +45,3 @@ class InputFolder:
             f"The picture {name} that this drawing began with is not here any more.",
             fix="Put the same file back, or draw anew with --start.",
         )
-
-
-def _brightest(picture: Image.Image) -> int:
-    if picture.mode == "RGBA":
-        ground = Image.new("RGBA", picture.size, "black")
-        ground.alpha_composite(picture)
-        picture = ground
-    return int(np.asarray(picture.convert("L")).max())
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
