@@ -4,8 +4,9 @@ The state (weights, optimizer, step) is one safetensors file, written under a te
 renamed; the losses are lines of JSON in `log.jsonl` beside it. Random numbers are seeded anew for
 every step, so a resumed run takes the steps that an uninterrupted one would have taken.
 
-Under `torchrun` each process draws its own batch and the gradients are averaged. On a CPU two
-processes of one thread each are faster than one of two threads.
+On a CPU a step is shared by `workers` threads of one core each (start with OMP_NUM_THREADS=1): each
+draws its own batch and their gradients are averaged. That is faster than one batch on all cores,
+and than processes, which have to send their gradients.
 """
 
 from __future__ import annotations
@@ -13,17 +14,16 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import random
 import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed as dist
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -53,15 +53,6 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return tensors, file.metadata() or {}
-
-
-def world() -> tuple[int, int]:
-    """(rank, processes) of this process; starts torch.distributed under `torchrun`."""
-    if "WORLD_SIZE" not in os.environ:
-        return 0, 1
-    if not dist.is_initialized():
-        dist.init_process_group("gloo")
-    return dist.get_rank(), dist.get_world_size()
 
 
 def placed(module: Placed, device: str = "cpu") -> Placed:
@@ -101,12 +92,13 @@ class Run:
         seed: int = 0,
         ema: dict[str, Ema] | None = None,
         save_every: float = 300.0,
+        workers: int = 1,
     ) -> None:
         self.folder, self.modules, self.optimizer = folder, modules, optimizer
         self.steps, self.warmup, self.ema, self.save_every = steps, warmup, ema or {}, save_every
         self.step = 0
         self.seed = seed
-        self.rank, self.world = world()
+        self.workers = workers
         self._peaks = [group["lr"] for group in optimizer.param_groups]
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -135,8 +127,6 @@ class Run:
         return True
 
     def save(self) -> None:
-        if self.rank != 0:
-            return
         tensors: dict[str, torch.Tensor] = {}
         for name, module in self.modules.items():
             tensors |= {f"module.{name}.{k}": v for k, v in module.state_dict().items()}
@@ -159,24 +149,18 @@ class Run:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         smoothed, started, first = None, time.monotonic(), self.step
         saved = time.monotonic()
-        with _Stopping() as stopping:
+        with _Stopping() as stopping, ThreadPoolExecutor(self.workers) as pool:
             while self.step < self.steps and not stopping.asked:
                 share = cosine(self.step, self.steps, warmup=self.warmup)
                 for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
                     group["lr"] = peak * share
-                seed = (self.seed * 1_000_003 + self.step) * self.world + self.rank
-                value = loss(random.Random(seed), torch.Generator().manual_seed(seed))
-                self.optimizer.zero_grad(set_to_none=True)
-                value.backward()
-                self._average(parameters)
+                value = self._gradients(loss, parameters, pool)
                 torch.nn.utils.clip_grad_norm_(parameters, clip)
                 self.optimizer.step()
                 self.step += 1
                 for name, ema in self.ema.items():
                     ema.update(self.modules[name], self.step)
-                smoothed = (
-                    value.item() if smoothed is None else 0.98 * smoothed + 0.02 * value.item()
-                )
+                smoothed = value if smoothed is None else 0.98 * smoothed + 0.02 * value
                 if self.step % log_every == 0:
                     pace = (time.monotonic() - started) / (self.step - first)
                     left = pace * (self.steps - self.step)
@@ -186,25 +170,32 @@ class Run:
                 due = time.monotonic() - saved > self.save_every or self.step == self.steps
                 if due or stopping.asked:
                     self.save()
-                    if self.rank == 0:
-                        self._log({"step": self.step} | (on_save() if on_save else {}))
+                    self._log({"step": self.step} | (on_save() if on_save else {}))
                     saved = time.monotonic()
 
-    def _average(self, parameters: list[torch.nn.Parameter]) -> None:
-        if self.world == 1:
-            return
-        grads = [p.grad for p in parameters if p.grad is not None]
-        flat = torch.cat([grad.reshape(-1) for grad in grads])
-        dist.all_reduce(flat)
-        flat /= self.world
-        offset = 0
-        for grad in grads:
-            grad.copy_(flat[offset : offset + grad.numel()].view(grad.shape))
-            offset += grad.numel()
+    def _gradients(
+        self,
+        loss: Callable[[random.Random, torch.Generator], torch.Tensor],
+        parameters: list[torch.nn.Parameter],
+        pool: ThreadPoolExecutor,
+    ) -> float:
+        """Leave the workers' mean gradient in the parameters; returns their mean loss."""
+
+        def work(worker: int) -> tuple[float, tuple[torch.Tensor, ...]]:
+            seed = (self.seed * 1_000_003 + self.step) * self.workers + worker
+            value = loss(random.Random(seed), torch.Generator().manual_seed(seed))
+            return value.item(), torch.autograd.grad(value, parameters)
+
+        values, gradients = zip(*pool.map(work, range(self.workers)), strict=True)
+        total = list(gradients[0])
+        for more in gradients[1:]:
+            torch._foreach_add_(total, more)
+        torch._foreach_div_(total, self.workers)
+        for parameter, gradient in zip(parameters, total, strict=True):
+            parameter.grad = gradient
+        return sum(values) / self.workers
 
     def _log(self, entry: dict[str, float]) -> None:
-        if self.rank != 0:
-            return
         log.info("%s %s", self.folder.name, entry)
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")

@@ -3,9 +3,9 @@
     python -m kizy.starter.train --folder runs --stage all
 
 Every stage is seeded, logs its losses to `<folder>/<stage>/log.jsonl` and goes on where it was
-stopped. On a CPU start two processes of one thread each, which is faster than one of two:
+stopped. On a CPU one worker for each core, of one thread each, is fastest:
 
-    OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m kizy.starter.train --folder runs --stage unet
+    OMP_NUM_THREADS=1 python -m kizy.starter.train --folder runs --stage unet --workers 2
 
 | stage | makes |
 |---|---|
@@ -37,7 +37,7 @@ from . import checkpoint, latents, renders, train_autoencoder, train_enlarger, t
 from .architecture import build_autoencoder
 from .checkpoint import ENLARGER_FILE, STARTER_FILE, StarterWeights, pack
 from .concepts import taught
-from .runs import load_tensors, placed, save_tensors, world
+from .runs import load_tensors, placed, save_tensors
 from .train_autoencoder import AutoencoderSettings
 from .train_enlarger import EnlargerSettings
 from .train_unet import UNetSettings
@@ -111,8 +111,7 @@ class Training:
         model = build_autoencoder()
         model.load_state_dict(load_tensors(self.autoencoder_file)[0])
         model = placed(model, self.device).eval()
-        rank, processes = world()
-        for index in range(rank, self.shards, processes):
+        for index in range(self.shards):
             folder = self.folder / "latents"
             latents.make_shard(self.renders(), self.labels, model, folder, index)
 
@@ -181,25 +180,27 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--autoencoder-steps", type=int, default=6000)
     parser.add_argument("--unet-steps", type=int, default=20_000)
-    parser.add_argument("--unet-batch", type=int, default=8, help="pictures a process and step")
+    parser.add_argument("--unet-batch", type=int, default=8, help="pictures a worker and step")
     parser.add_argument("--enlarger-steps", type=int, default=8000)
-    parser.add_argument("--autoencoder-batch", type=int, default=4, help="crops a process and step")
+    parser.add_argument("--autoencoder-batch", type=int, default=4, help="crops a worker and step")
     parser.add_argument("--autoencoder-from", type=Path, help="weights to begin with")
     parser.add_argument("--unet-from", type=Path, help="weights to begin with")
+    parser.add_argument("--workers", type=int, default=1, help="threads that share a step")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    shared = {"seed": options.seed, "workers": options.workers}
     training = Training(
         folder=options.folder,
         packages=options.packages or options.folder / "packages",
         everyday_only=options.concepts == "everyday",
         shards=options.shards,
         autoencoder=AutoencoderSettings(
-            steps=options.autoencoder_steps, batch=options.autoencoder_batch, seed=options.seed
+            steps=options.autoencoder_steps, batch=options.autoencoder_batch, **shared
         ),
-        unet=UNetSettings(steps=options.unet_steps, batch=options.unet_batch, seed=options.seed),
-        enlarger=EnlargerSettings(steps=options.enlarger_steps, seed=options.seed),
+        unet=UNetSettings(steps=options.unet_steps, batch=options.unet_batch, **shared),
+        enlarger=EnlargerSettings(steps=options.enlarger_steps, **shared),
         autoencoder_from=options.autoencoder_from,
         unet_from=options.unet_from,
         device=options.device,

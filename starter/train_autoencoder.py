@@ -42,6 +42,7 @@ class AutoencoderSettings:
     latent_noise: float = 0.05
     decoder_only: bool = False
     seed: int = 0
+    workers: int = 1
 
 
 def pool(renders: Renders, count: int, seed: int, glyphs: list[int] | None = None) -> np.ndarray:
@@ -123,6 +124,7 @@ def train(
         warmup=50,
         seed=settings.seed,
         save_every=120,
+        workers=settings.workers,
     )
     run.resume()
     pictures = pool(renders, settings.pictures, settings.seed)

@@ -70,6 +70,7 @@ class EnlargerSettings:
     latent_noise: float = 0.25
     flat: float = 0.05
     seed: int = 0
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def train(
         seed=settings.seed,
         ema={"enlarger": ema},
         save_every=180,
+        workers=settings.workers,
     )
     run.resume()
     maker = PairMaker(renders512, autoencoder, settings)

@@ -6,7 +6,6 @@ import logging
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,9 +14,7 @@ from .architecture import alphas_and_sigmas, build_unet
 from .checkpoint import part_of
 from .latents import Latents
 from .runs import Ema, Run, placed, save_tensors
-
-if TYPE_CHECKING:
-    pass
+from .whitening import Whitening
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +25,7 @@ class UNetSettings:
     batch: int = 8
     learning_rate: float = 5e-4
     empty_prompts: float = 0.1
+    workers: int = 1
     seed: int = 0
 
 
@@ -46,9 +44,10 @@ def train(
     """
     result = folder / "unet.safetensors"
     torch.manual_seed(settings.seed)
+    white = Whitening.kept(folder / "whitening.safetensors", data.texts)
     model = build_unet()
     if start_from is not None:
-        model.load_state_dict(part_of(start_from, "unet"))
+        model.load_state_dict(white.enter(part_of(start_from, "unet")))
     model = placed(model, device).train()
     # An average over about the last twentieth of the run.
     ema = Ema(model, min(0.9998, 1 - 20 / settings.steps))
@@ -68,12 +67,13 @@ def train(
         seed=settings.seed,
         ema={"unet": ema},
         save_every=420,
+        workers=settings.workers,
     )
     run.resume()
     alphas, sigmas = (values.to(device) for values in alphas_and_sigmas())
     latents = (data.latents * scale).to(device)
-    texts = data.texts.to(device)
-    nothing = encode([""])[0].to(device)
+    texts = white.states(data.texts.float()).half().to(device)
+    nothing = white.states(encode([""])[0]).to(device)
 
     def loss(rng: random.Random, generator: torch.Generator) -> torch.Tensor:
         del rng
@@ -85,8 +85,10 @@ def train(
         empty = torch.rand(count, generator=generator) < settings.empty_prompts
         text[empty.to(device)] = nothing
         # One time from each of `count` equal slices: the same spread with less noise in the loss.
+        # The root puts three of four into the noisier half, where shapes are decided.
         offset = torch.rand(count, generator=generator)
-        t = ((torch.arange(count) + offset) / count * len(alphas)).long().to(device)
+        share = ((torch.arange(count) + offset) / count).sqrt()
+        t = (share * len(alphas)).long().clamp(max=len(alphas) - 1).to(device)
         noise = torch.randn(x.shape, generator=generator).to(device)
         a, s = alphas[t].view(-1, 1, 1, 1), sigmas[t].view(-1, 1, 1, 1)
         noisy = (a * x + s * noise).contiguous(memory_format=torch.channels_last)
@@ -96,7 +98,8 @@ def train(
         return (error.square().mean((1, 2, 3)) * weight).mean() / weight.mean()
 
     def measure() -> dict[str, float]:
-        save_tensors(result, ema.shadow, {"step": str(run.step), "scale": str(scale)})
+        facts = {"step": str(run.step), "scale": str(scale)}
+        save_tensors(result, white.leave(ema.shadow), facts)
         return {}
 
     run.go(loss, on_save=measure, log_every=20)
