@@ -10,7 +10,12 @@ from typing import Any
 
 
 async def comfy_entrypoint() -> Any:
-    """ComfyUI's entry point (V3 schema): the extension with Kizy's nodes."""
-    from .nodes.extension import KizyExtension
+    """ComfyUI's entry point (V3 schema): the extension with Kizy's nodes.
 
+    Makes the starter and the enlarger known to ComfyUI's own nodes on the way.
+    """
+    from .nodes.extension import KizyExtension
+    from .nodes.offers import offer_models
+
+    offer_models()
     return KizyExtension()

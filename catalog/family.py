@@ -102,39 +102,76 @@ class DiffusersFacts(Frozen):
 class SourceFile(Frozen):
     """A file for ComfyUI: its folder below `models/`, its name there, and where it comes from.
 
-    `repo` and `path` are on Hugging Face; `size` in bytes and `sha256` where they are known.
+    `repo` and `path` are on Hugging Face, or `pack` is the node pack that brings the file; `size`
+    in bytes and `sha256` where they are known.
     """
 
     folder: str
     name: str
-    repo: str
-    path: str
+    repo: str | None = None
+    path: str | None = None
+    pack: str | None = None
     size: int | None = Field(default=None, gt=0)
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> SourceFile:
+        hosted = self.repo is not None and self.path is not None
+        if hosted == (self.pack is not None):
+            raise ValueError(f"{self.name}: name either repo and path, or the pack")
+        return self
+
 
 class CheckpointForm(Frozen):
-    """One file with everything, for CheckpointLoaderSimple. `file` None: every name fits."""
+    """One file with everything, for CheckpointLoaderSimple. `file`: the family's own.
 
-    file: str | None = None
+    `bare`: well-known files that hold denoiser and VAE, but no text encoders.
+    """
+
+    file: str
+    bare: tuple[str, ...] = ()
 
 
 class SplitForm(Frozen):
-    """Denoiser, text encoders and VAE as files of their own. `clip_loader`: node class."""
+    """Denoiser, text encoders and VAE as files of their own. `clip_loader`: node class.
+
+    `clip_type`: its `type`, where it takes one. `alternatives`: a file's name -> other well-known
+    names of the same network (or of a smaller precision of it), the best first.
+    """
 
     diffusion_model: str
     text_encoders: tuple[str, ...]
     clip_loader: str
-    clip_type: str
+    clip_type: str | None = None
     vae: str
+    alternatives: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+class ControlForm(Frozen):
+    """How ControlNet files of the family are known.
+
+    `names`: patterns (with `*`) of which one fits a word of the file's name or folder. `vae`:
+    ControlNetApplyAdvanced needs the VAE. `union`: kind of map -> `type` of
+    SetUnionControlNetType, where a union model has to be told.
+    """
+
+    names: tuple[str, ...]
+    vae: bool = False
+    union: dict[str, str] = Field(default_factory=dict)
 
 
 class ComfyFacts(Frozen):
-    """What ComfyUI's graphs need. `latent_node`: node class of the empty latent."""
+    """What ComfyUI's graphs need. `latent_node`: node class of the empty latent.
+
+    `control` None: the family has no ControlNets. `names`: parts of model files' names, in lower
+    case and without anything but letters and digits, that speak of the family.
+    """
 
     latent_node: str
+    names: tuple[str, ...] = ()
     checkpoint: CheckpointForm | None = None
     split: SplitForm | None = None
+    control: ControlForm | None = None
 
 
 class Family(Frozen):

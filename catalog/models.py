@@ -25,14 +25,14 @@ _MODEL_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
 class ModelEntry(Frozen):
     """A model that can be named. `family`: its id, None if it is none that Kizy knows.
 
-    `path` None: the built-in one. `size` in bytes. `drawable_here`: Kizy can draw it in its own
+    `path` None: the built-in one, or one that lies on a server. `size` in bytes. `drawable_here`: Kizy can draw it in its own
     process; `problem` says why not.
     """
 
     name: str
     family: str | None
     path: Path | None
-    kind: Literal["builtin", "diffusers", "checkpoint"]
+    kind: Literal["builtin", "diffusers", "checkpoint", "server"]
     size: int
     drawable_here: bool
     problem: str | None = None

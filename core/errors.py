@@ -30,15 +30,21 @@ class ErrorCode:
 
 
 class KizyError(Exception):
-    """Base of all errors that carry a code. `str(error)` is what happened, in plain words."""
+    """Base of all errors that carry a code. `str(error)` is what happened, in plain words.
+
+    `raw`: another program's own words about it, for `--debug`; never a key or a password.
+    """
 
     exit_status: int = 1
 
-    def __init__(self, code: str, message: str, *, fix: str | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, *, fix: str | None = None, raw: str | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.fix = fix if fix is not None else CODES[code].fix
+        self.raw = raw
 
     def as_dict(self) -> dict[str, str]:
         """`code`, `message` and `fix`, for JSON."""

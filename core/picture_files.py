@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -25,6 +28,10 @@ MASK_WHITE = 128
 FORMATS = ("PNG", "JPEG", "WEBP")
 PLAN_KEY = "kizy"
 PARAMETERS_KEY = "parameters"
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_OURS = (PLAN_KEY.encode(), PARAMETERS_KEY.encode())
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -84,6 +91,58 @@ def png_bytes(picture: Image.Image, plan: Plan, version: str) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def png_with_plan(data: bytes, plan: Plan, version: str) -> bytes:
+    """A PNG file with the Plan put in; its pixels are not encoded again.
+
+    Text of other programs stays, but for older chunks of the same names. Raises PictureError
+    `picture_unreadable` if the file is no whole PNG.
+    """
+    kept = [chunk for chunk in _chunks(data) if chunk[0] not in _TEXTS or _key(chunk) not in _OURS]
+    texts = (
+        (PLAN_KEY, plan.model_dump_json()),
+        (PARAMETERS_KEY, parameters_text(plan, png_size(data), version)),
+    )
+    added = [(b"iTXt", key.encode() + bytes(5) + text.encode()) for key, text in texts]
+    return _SIGNATURE + b"".join(_packed(*chunk) for chunk in (kept[0], *added, *kept[1:]))
+
+
+def png_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG file. Raises PictureError `picture_unreadable`."""
+    if data[:8] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
+        raise PictureError("picture_unreadable", "What came back is no PNG picture.")
+    width, height = struct.unpack(">II", data[16:24])
+    return width, height
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, content) of each chunk of a PNG file, checksums checked, up to its end."""
+    png_size(data)
+    position = len(_SIGNATURE)
+    while position + 12 <= len(data):
+        (length,) = struct.unpack(">I", data[position : position + 4])
+        end = position + 8 + length
+        chunk = data[position + 4 : end]
+        if len(chunk) != length + 4 or _checksum(chunk) != data[end : end + 4]:
+            break
+        yield chunk[:4], chunk[4:]
+        if chunk[:4] == b"IEND":
+            return
+        position += 12 + length
+    raise PictureError("picture_unreadable", "What came back is a damaged PNG picture.")
+
+
+def _key(chunk: tuple[bytes, bytes]) -> bytes:
+    return chunk[1].partition(b"\0")[0]
+
+
+def _packed(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + _checksum(kind + content)
+
+
+def _checksum(data: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(data))
 
 
 def parameters_text(plan: Plan, size: tuple[int, int], version: str) -> str:

@@ -69,6 +69,19 @@ class DrawStage(Frozen):
     kind: Literal["draw"] = "draw"
 
 
+class SecondPassStage(Frozen):
+    """Draw once more at `factor` times the sides, beginning with what was drawn, as latents.
+
+    `steps` and `strength` as for a start picture: of `steps`, the share `strength` is drawn
+    (0 keeps the enlarged latents as they are, 1 draws all anew). Follows the draw stage.
+    """
+
+    kind: Literal["second_pass"] = "second_pass"
+    factor: float = Field(gt=1, le=8)
+    strength: float = Field(ge=0, le=1)
+    steps: int = Field(ge=1)
+
+
 class ImproveStage(Frozen):
     """Draw parts of the picture again in detail."""
 
@@ -85,17 +98,20 @@ class EnlargeStage(Frozen):
     model: ModelFile
 
 
-Stage = Annotated[DrawStage | ImproveStage | EnlargeStage, Field(discriminator="kind")]
+Stage = Annotated[
+    DrawStage | SecondPassStage | ImproveStage | EnlargeStage, Field(discriminator="kind")
+]
 
 
 class Plan(Frozen):
     """A decided drawing. Picture i of `count` is drawn with `seed + i`, each by itself.
 
     `width` and `height` are pixels of the draw stage, `output_width` and `output_height` those of
-    the saved picture, behind all stages.
+    the saved picture, behind all stages. `engine`: the kind of engine that it was planned for.
     """
 
     version: Literal[1] = PLAN_VERSION
+    engine: str | None = None
     request_prompt: str
     prompt: str
     negative: str
@@ -125,7 +141,7 @@ class Plan(Frozen):
 
     def digest(self) -> str:
         """sha256 over all that decides the pixels: neither reasons nor where files lie count."""
-        values = self.model_dump(mode="json", exclude={"reasons", "request_prompt"})
+        values = self.model_dump(mode="json", exclude={"reasons", "request_prompt", "engine"})
         text = json.dumps(_without_paths(values), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

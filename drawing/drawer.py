@@ -15,6 +15,7 @@ from PIL import Image
 from ..core.errors import EngineError, KizyError
 from ..core.picture_files import open_picture
 from ..core.plan import EnlargeStage, Plan
+from ..imaging import blend
 from ..imaging.enlarge import enlarge_to, load_enlarger
 from ..starter.checkpoint import ENLARGER_FILE
 from . import loras, masks, memory
@@ -328,7 +329,7 @@ def _open_inputs(plan: Plan) -> _Inputs:
     if plan.mask is None or start is None:
         return _Inputs(start, None)
     mask = open_picture(Path(plan.mask.picture.path))
-    return _Inputs(start, masks.soft_mask(mask, start.size, plan.mask.feather))
+    return _Inputs(start, blend.soft_mask(mask, start.size, plan.mask.feather))
 
 
 def _latents(work: _Work, on_step: Callable[..., None]) -> torch.Tensor:
@@ -369,6 +370,6 @@ def _finish(picture: Image.Image, plan: Plan, inputs: _Inputs) -> Image.Image:
         return picture
     original, mask = inputs.start, inputs.mask
     if original.size != size:
-        original = masks.on_white(original).resize(size, Image.Resampling.LANCZOS)
+        original = blend.on_white(original).resize(size, Image.Resampling.LANCZOS)
         mask = mask.resize(size, Image.Resampling.BILINEAR)
-    return masks.put_back(picture, original, mask)
+    return blend.put_back(picture, original, mask)

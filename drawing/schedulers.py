@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import InputError, nearest
+from .zero_snr import ZeroSnrEuler
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
+
+    Scheduler = SchedulerMixin | ZeroSnrEuler
 
 # Without lms and beta, which would need SciPy.
 # ComfyUI's sampler name -> (diffusers class, its options). Pairs that are the same algorithm,
@@ -53,8 +56,8 @@ def evaluations(sampler: str) -> int:
     return 2 if sampler in _TWO_CALLS else 1
 
 
-def make_scheduler(sampler: str, schedule: str, config: dict[str, Any]) -> SchedulerMixin:
-    """A fresh diffusers scheduler. `config`: the model's own scheduler config.
+def make_scheduler(sampler: str, schedule: str, config: dict[str, Any]) -> Scheduler:
+    """A fresh scheduler, diffusers' or one that stands for it. `config`: the model's own.
 
     Raises InputError `request_invalid` for a sampler or scheduler that the model cannot use.
     """
@@ -68,9 +71,8 @@ def make_scheduler(sampler: str, schedule: str, config: dict[str, Any]) -> Sched
     if schedule not in _SCHEDULES:
         message = f'No scheduler is called "{schedule}". {nearest(schedule, _SCHEDULES)}'
         raise InputError("request_invalid", message)
-    name, options = _SAMPLERS["ddim" if zero_snr else sampler]
-    kind = getattr(diffusers, name)
+    name, options = _SAMPLERS[sampler]
     values = {key: value for key, value in config.items() if not key.startswith("_")}
-    if not zero_snr:
-        values |= _SCHEDULES[schedule]
-    return kind.from_config(values, **options)
+    if zero_snr:
+        return ZeroSnrEuler(diffusers.DDIMScheduler.from_config(values).alphas_cumprod)
+    return getattr(diffusers, name).from_config(values | _SCHEDULES[schedule], **options)

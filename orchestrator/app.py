@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from ..catalog.family import Family, family
-from ..catalog.loras import LoraEntry, find_lora
-from ..catalog.models import ModelEntry, find_model, list_models
+from ..catalog.loras import find_lora
+from ..catalog.models import ModelEntry, find_model
 from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
-from ..core.errors import InputError, ModelFileError, UnknownNameError
+from ..core.errors import InputError, KizyError, UnknownNameError
 from ..core.job import Event, new_job_id
 from ..core.picture_files import read_plan
 from ..core.plan import ModelFile, Plan, PlannedLora, PlannedMask, PlannedStart
-from ..core.request import GenerationRequest, LoraChoice
+from ..core.request import GenerationRequest
 from ..core.version import VERSION
-from ..drawing.schedulers import PLAIN_SAMPLERS, sampler_names
-from .engines.base import Engine, Handle
-from .planner import Choices, ChosenLora, PictureFacts, make_plan, refuse_unavailable
+from .comfy_side import ComfySide
+from .embedded_offer import EmbeddedOffer, drawable
+from .engines.base import COMFYUI, EMBEDDED, Engine, Handle
+from .planner import Choices, ChosenLora, EngineFacts, PictureFacts, make_plan, refuse_unavailable
 from .settings import Settings, load_settings
 from .storage.inputs import InputFolder
 from .storage.pictures import PictureFolder
@@ -31,46 +34,85 @@ MAX_AUTO_SEED = 2**32 - 1
 """Seeds that are rolled fit what other programs take."""
 
 
-class App:
-    """Plans requests and draws Plans with the embedded engine."""
+class Offer(Protocol):
+    """What an engine has for the planner."""
 
-    def __init__(self, *, pictures: Path | None = None, settings: Settings | None = None) -> None:
+    def model(self, request: GenerationRequest) -> tuple[ModelEntry, str]: ...
+
+    def loras(self, request: GenerationRequest, facts: Family) -> tuple[ChosenLora, ...]: ...
+
+    def engine(self, facts: Family) -> EngineFacts: ...
+
+
+class App:
+    """Plans requests and draws Plans, in this process or on ComfyUI servers.
+
+    `say` is told what takes long before anything is drawn, such as ComfyUI's start.
+    """
+
+    def __init__(
+        self,
+        *,
+        pictures: Path | None = None,
+        settings: Settings | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._say = say
         self.settings = settings or load_settings()
         folder = pictures or self.settings.pictures or home.pictures_folder()
         self.pictures = PictureFolder(folder, VERSION)
         self._inputs = InputFolder(home.inputs_folder())
-        self._engine: Engine | None = None
+        self._engines: dict[str, Engine] = {}
+        self._started: dict[str, str | None] = {}
 
-    @property
-    def engine(self) -> Engine:
-        """The engine, made on first use. Raises EngineError `local_missing`."""
-        if self._engine is None:
-            from .engines.embedded import EmbeddedEngine
+    @cached_property
+    def comfy(self) -> ComfySide:
+        """The ComfyUI servers: found and asked on first use."""
+        return ComfySide(self.settings, self.pictures, say=self._say)
 
-            self._engine = EmbeddedEngine(self.pictures.save, previews=self.settings.previews)
-        return self._engine
+    def engine(self, kind: str | None) -> Engine:
+        """The engine of that kind, made on first use.
+
+        Raises EngineError `local_missing`, or `server_unreachable` without any server.
+        """
+        kind = kind or EMBEDDED
+        if kind not in self._engines:
+            if kind == COMFYUI:
+                self._engines[kind] = self.comfy.engine()
+            else:
+                from .engines.embedded import EmbeddedEngine
+
+                save = self.pictures.save
+                self._engines[kind] = EmbeddedEngine(save, previews=self.settings.previews)
+        return self._engines[kind]
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
         """Decide everything about a request. Raises InputError and its kinds."""
         refuse_unavailable(request)
-        if request.engine not in ("auto", "embedded"):
-            message = f'No engine is called "{request.engine}". There is: embedded.'
-            raise InputError("feature_unavailable", message)
-        model, why = self._model(request)
-        return make_plan(request, self._choices(request, model, why, raw=raw))
+        offer = self._offer(request)
+        model, why = offer.model(request)
+        return make_plan(request, self._choices(request, offer, model, why, raw=raw))
 
     def start(self, plan: Plan) -> Handle:
         """Begin to draw a Plan. Raises StorageError if the pictures could not be saved."""
         self.pictures.check()
-        return self.engine.start(plan, new_job_id())
+        job_id = new_job_id()
+        handle = self.engine(plan.engine).start(plan, job_id)
+        self._started[job_id] = plan.engine
+        return handle
 
     def follow(self, handle: Handle) -> Iterator[Event]:
         """The events of a drawing that was started."""
-        return self.engine.follow(handle)
+        return self._engine_of(handle).follow(handle)
 
     def cancel(self, handle: Handle) -> None:
         """Stop a drawing within a step."""
-        self.engine.cancel(handle)
+        self._engine_of(handle).cancel(handle)
+
+    def close(self) -> None:
+        """Let go of the servers; those that were started for this App alone are stopped."""
+        if "comfy" in self.__dict__:
+            self.comfy.close()
 
     def plan_of(self, path: Path) -> Plan:
         """The Plan inside a picture, with everything it needs found again on this machine.
@@ -78,11 +120,14 @@ class App:
         Raises PictureError, UnknownNameError, ModelFileError.
         """
         plan = read_plan(path)
-        changes: dict[str, object] = {"loras": tuple(self._find_lora(x) for x in plan.loras)}
-        if plan.model.path is not None:
+        changes: dict[str, object] = {}
+        if plan.engine != COMFYUI:
+            # A server finds its own files by the names in the Plan.
+            changes["loras"] = tuple(self._find_lora(x) for x in plan.loras)
+        if plan.engine != COMFYUI and plan.model.path is not None:
             # The path comes out of a file: what lies there is checked like any other model.
             there = Path(plan.model.path).is_dir()
-            entry = _drawable(find_model(plan.model.path if there else plan.model.name))
+            entry = drawable(find_model(plan.model.path if there else plan.model.name))
             changes["model"] = plan.model.model_copy(update={"path": str(entry.path)})
         if plan.start is not None:
             picture = self._inputs.find(plan.start.picture)
@@ -90,6 +135,10 @@ class App:
         if plan.mask is not None:
             picture = self._inputs.find(plan.mask.picture)
             changes["mask"] = PlannedMask(picture=picture, feather=plan.mask.feather)
+        changes["controls"] = tuple(
+            control.model_copy(update={"picture": self._inputs.find(control.picture)})
+            for control in plan.controls
+        )
         return plan.model_copy(update=changes)
 
     def _find_lora(self, planned: PlannedLora) -> PlannedLora:
@@ -101,33 +150,37 @@ class App:
         file = ModelFile(name=entry.name, path=str(entry.path), sha256=planned.file.sha256)
         return planned.model_copy(update={"file": file})
 
-    def _model(self, request: GenerationRequest) -> tuple[ModelEntry, str]:
-        if request.model != "auto":
-            return _drawable(find_model(request.model)), "you named it"
-        if self.settings.model is not None:
-            return _drawable(find_model(self.settings.model)), "your settings name it"
-        return self._best_model()
+    def _engine_of(self, handle: Handle) -> Engine:
+        return self.engine(self._started.get(handle.job_id))
 
-    def _best_model(self) -> tuple[ModelEntry, str]:
-        entries = list_models()
-        starter = next(entry for entry in entries if entry.kind == "builtin")
-        others = [entry for entry in entries if entry is not starter and entry.drawable_here]
-        if not others:
-            return starter, "the only model that is installed"
-        from ..drawing.memory import best_device, free_bytes
-
-        device = best_device()
-        if device.type == "cpu":
-            return starter, "quick on a machine without GPU; --model takes a larger one"
-        free = free_bytes(device)
-        fitting = [entry for entry in others if entry.size <= free]
-        if not fitting:
-            return starter, "the installed models do not fit into the GPU's free memory"
-        best = max(fitting, key=lambda entry: (entry.size, entry.name))
-        return best, "the largest installed model that fits into the GPU's memory"
+    def _offer(self, request: GenerationRequest) -> Offer:
+        """The engine to plan for. "auto" takes ComfyUI where it can serve the request."""
+        asked = request.engine if request.engine != "auto" else self.settings.engine
+        if asked not in ("auto", EMBEDDED, COMFYUI):
+            message = f'No engine is called "{asked}". There is: auto, comfyui, embedded.'
+            raise InputError("feature_unavailable", message)
+        model = self.settings.model
+        if asked == EMBEDDED:
+            return EmbeddedOffer(model, "you asked for it")
+        if asked == COMFYUI:
+            return self.comfy.offer()
+        if not self.comfy.there:
+            return EmbeddedOffer(model, "no ComfyUI is set up or runs here")
+        try:
+            offer = self.comfy.offer()
+            offer.model(request)
+            return offer
+        except KizyError as error:
+            return EmbeddedOffer(model, f"ComfyUI cannot: {error.message}")
 
     def _choices(
-        self, request: GenerationRequest, model: ModelEntry, why: str, *, raw: bool
+        self,
+        request: GenerationRequest,
+        offer: Offer,
+        model: ModelEntry,
+        why: str,
+        *,
+        raw: bool,
     ) -> Choices:
         facts = family(model.family or "")
         style, style_reason, named = _style(request, facts)
@@ -138,12 +191,16 @@ class App:
             style=style,
             style_reason=style_reason,
             style_in_prompt=named,
-            loras=_loras(request, facts),
+            loras=offer.loras(request, facts),
             start=self._keep(request.start.picture if request.start else None),
             mask=self._keep(request.mask.picture if request.mask else None),
             seed=random.SystemRandom().randint(0, MAX_AUTO_SEED),
-            samplers=sampler_names(zero_snr=facts.id == "starter"),
-            plain_samplers=PLAIN_SAMPLERS,
+            engine=offer.engine(facts),
+            controls=tuple(
+                facts
+                for facts in (self._keep(control.picture) for control in request.controls)
+                if facts is not None
+            ),
             raw=raw,
         )
 
@@ -154,13 +211,6 @@ class App:
             return self._inputs.keep(Path(path).expanduser())
         except RuntimeError as error:
             raise UnknownNameError("file_missing", f"There is no file {path}.") from error
-
-
-def _drawable(entry: ModelEntry) -> ModelEntry:
-    if not entry.drawable_here:
-        problem = entry.problem or "the embedded engine cannot draw with it"
-        raise ModelFileError("model_folder_invalid", f"{entry.name}: {problem}")
-    return entry
 
 
 def _style(request: GenerationRequest, facts: Family) -> tuple[Style | None, str | None, bool]:
@@ -180,22 +230,3 @@ def _style(request: GenerationRequest, facts: Family) -> tuple[Style | None, str
         return None, None, False
     why = "you named none; flat sticker and cartoon are the others"
     return find_style(DEFAULT_STYLE, facts.id), why, False
-
-
-def _loras(request: GenerationRequest, facts: Family) -> tuple[ChosenLora, ...]:
-    if isinstance(request.loras, str):
-        return ()
-    return tuple(_chosen(find_lora(choice.name), choice, facts) for choice in request.loras)
-
-
-def _chosen(entry: LoraEntry, choice: LoraChoice, facts: Family) -> ChosenLora:
-    if entry.problem is not None:
-        raise ModelFileError("model_file_damaged", f"{entry.name}: {entry.problem}")
-    if entry.family is not None and entry.family != facts.id:
-        message = (
-            f'The LoRA "{entry.name}" was made for {family(entry.family).name}; '
-            f"the model is of {facts.name}."
-        )
-        raise ModelFileError("lora_other_family", message)
-    weights = [None if w == "auto" else w for w in (choice.model_weight, choice.clip_weight)]
-    return ChosenLora(entry, entry.sha256(), weights[0], weights[1])

@@ -6,11 +6,11 @@ gets entries, not names.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 from ..catalog.family import Family
-from ..catalog.loras import LoraEntry
 from ..catalog.models import ModelEntry
 from ..catalog.styles import Style
 from ..core.errors import InputError, PictureError, nearest
@@ -21,14 +21,16 @@ from ..core.plan import (
     InputPicture,
     ModelFile,
     Plan,
+    PlannedControl,
     PlannedLora,
     PlannedMask,
     PlannedStart,
     Reason,
+    SecondPassStage,
     Stage,
 )
-from ..core.request import GenerationRequest
-from .sizes import Size, plan_size
+from ..core.request import Enlarge, GenerationRequest
+from .sizes import Size, native_shape, plan_size
 
 DEFAULT_STRENGTH = 0.6
 """How much of a start picture is drawn anew; between diffusers' img2img default of 0.8, which
@@ -36,6 +38,13 @@ keeps little, and ComfyUI's templates, which begin at 0.5 to 0.87."""
 
 DEFAULT_MASKED_STRENGTH = 1.0
 """Inside a mask everything is drawn anew."""
+
+SECOND_PASS_FROM = 1.6
+"""Pixels, as a multiple of the native ones, from which a picture is drawn small first: drawn at
+once, models repeat things in pictures much larger than those that they learned from."""
+
+SECOND_PASS_STRENGTH = 0.5
+"""As in ComfyUI's example "Hires fix" with enlarged latents (2 Pass Txt2Img)."""
 
 SPACED_BY_NOISE = frozenset({"karras", "exponential"})
 
@@ -57,12 +66,29 @@ class PictureFacts:
 
 @dataclass(frozen=True)
 class ChosenLora:
-    """A LoRA that was named, with the weights that were asked for."""
+    """A LoRA that was named, with its trigger words and the weights that were asked for."""
 
-    entry: LoraEntry
-    sha256: str
+    file: ModelFile
+    triggers: tuple[str, ...]
     model_weight: float | None
     clip_weight: float | None
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """Where it is drawn and why there. `enlarger`: None if nothing there enlarges.
+
+    `controls`: the engine steers by control maps. `second_pass`: it can draw a large picture
+    small first, and then again at its size, which keeps its shapes whole.
+    """
+
+    kind: str
+    why: str
+    samplers: tuple[str, ...]
+    plain_samplers: frozenset[str] = frozenset()
+    enlarger: ModelFile | None = None
+    controls: bool = False
+    second_pass: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,8 +105,8 @@ class Choices:
     start: PictureFacts | None
     mask: PictureFacts | None
     seed: int
-    samplers: tuple[str, ...]
-    plain_samplers: frozenset[str] = frozenset()
+    engine: EngineFacts
+    controls: tuple[PictureFacts, ...] = ()
     raw: bool = False
 
 
@@ -91,19 +117,27 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
     `mask_unusable`.
     """
     refuse_unavailable(request)
-    family = choices.family
-    reasons = [Reason(choice="model", value=choices.model.name, why=choices.model_reason)]
+    family, engine = choices.family, choices.engine
+    if request.controls and not engine.controls:
+        message = "The embedded engine has no control maps; ComfyUI has."
+        raise InputError("feature_unavailable", message)
+    reasons = [
+        Reason(choice="engine", value=engine.kind, why=engine.why),
+        Reason(choice="model", value=choices.model.name, why=choices.model_reason),
+    ]
     if choices.style is not None and choices.style_reason is not None:
         reasons.append(Reason(choice="style", value=choices.style.name, why=choices.style_reason))
     loras = _loras(request, choices, reasons)
     size = _size(request, choices, reasons)
     steps = _steps(request, family, reasons)
     sampler = _sampler(request, choices, reasons)
-    plain = sampler in choices.plain_samplers and family.scheduler in SPACED_BY_NOISE
+    plain = sampler in engine.plain_samplers and family.scheduler in SPACED_BY_NOISE
     prompt = _prompt(request, choices, loras)
     _warn_of_length(prompt, family, reasons)
     start, mask = _inputs(request, choices, family, reasons)
+    width, height, stages = _stages(size, steps, choices, reasons)
     return Plan(
+        engine=engine.kind,
         request_prompt=request.prompt,
         prompt=prompt,
         negative=_negative(request, family, reasons),
@@ -114,8 +148,8 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
         ),
         loras=tuple(loras),
         style=choices.style.id if choices.style is not None else None,
-        width=size.width,
-        height=size.height,
+        width=width,
+        height=height,
         output_width=size.output_width,
         output_height=size.output_height,
         count=request.count,
@@ -126,7 +160,8 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
         scheduler="normal" if plain else family.scheduler,
         start=start,
         mask=mask,
-        stages=_stages(size),
+        controls=_controls(request, choices),
+        stages=stages,
         reasons=tuple(reasons),
     )
 
@@ -135,10 +170,8 @@ def refuse_unavailable(request: GenerationRequest) -> None:
     """Raises InputError `feature_unavailable` or PictureError `mask_unusable`."""
     if request.video is not None:
         raise InputError("feature_unavailable", "Kizy draws no videos yet.")
-    if request.controls:
-        raise InputError("feature_unavailable", "The embedded engine has no control maps.")
     if request.improve:
-        raise InputError("feature_unavailable", "The embedded engine cannot improve faces yet.")
+        raise InputError("feature_unavailable", "Kizy cannot improve faces yet.")
     if request.mask is not None and request.start is None:
         raise PictureError("mask_unusable", "A mask needs the picture that it lies on (--start).")
 
@@ -151,15 +184,13 @@ def _loras(
     for chosen in choices.loras:
         weight = chosen.model_weight if chosen.model_weight is not None else 1.0
         clip = chosen.clip_weight if chosen.clip_weight is not None else weight
-        entry = chosen.entry
-        file = ModelFile(name=entry.name, path=str(entry.path), sha256=chosen.sha256)
-        triggers = tuple(word for word in entry.triggers if not _says(said, word))
+        triggers = tuple(word for word in chosen.triggers if not _says(said, word))
         said = ", ".join([said, *triggers])
         planned.append(
-            PlannedLora(file=file, model_weight=weight, clip_weight=clip, triggers=triggers)
+            PlannedLora(file=chosen.file, model_weight=weight, clip_weight=clip, triggers=triggers)
         )
         why = "you named it" + (f"; its trigger: {', '.join(triggers)}" if triggers else "")
-        reasons.append(Reason(choice="lora", value=f"{entry.name}:{weight:g}", why=why))
+        reasons.append(Reason(choice="lora", value=f"{chosen.file.name}:{weight:g}", why=why))
     return planned
 
 
@@ -169,12 +200,18 @@ def _says(text: str, words: str) -> bool:
 
 
 def _size(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -> Size:
-    start = choices.start
+    start, enlarge = choices.start, request.enlarge
+    if choices.engine.enlarger is None:
+        if isinstance(enlarge, Enlarge):
+            message = "Nothing there enlarges pictures."
+            fix = "Put an enlarging model into ComfyUI's models/upscale_models, or leave it out."
+            raise InputError("feature_unavailable", message, fix=fix)
+        enlarge = None
     size = plan_size(
         request.size,
         choices.family,
         raw=choices.raw,
-        enlarge=request.enlarge,
+        enlarge=enlarge,
         start_size=(start.width, start.height) if start is not None else None,
         exact=choices.mask is not None,
     )
@@ -215,9 +252,9 @@ def _sampler(request: GenerationRequest, choices: Choices, reasons: list[Reason]
         why = f"what {choices.family.name} is made for"
         reasons.append(Reason(choice="sampler", value=choices.family.sampler, why=why))
         return choices.family.sampler
-    if request.sampler not in choices.samplers:
+    if request.sampler not in choices.engine.samplers:
         message = f'The sampler "{request.sampler}" does not fit {choices.model.name}. ' + nearest(
-            request.sampler, choices.samplers
+            request.sampler, choices.engine.samplers
         )
         raise InputError("request_invalid", message)
     return request.sampler
@@ -278,7 +315,35 @@ def _inputs(
     return start, PlannedMask(picture=own.picture, feather=feather)
 
 
-def _stages(size: Size) -> tuple[Stage, ...]:
-    if size.enlarge == 1:
-        return (DrawStage(),)
-    return (DrawStage(), EnlargeStage(factor=size.enlarge, model=ENLARGER))
+def _controls(request: GenerationRequest, choices: Choices) -> tuple[PlannedControl, ...]:
+    return tuple(
+        PlannedControl(
+            kind=asked.kind,
+            picture=facts.picture,
+            strength=asked.strength,
+            start=asked.start,
+            end=asked.end,
+        )
+        for asked, facts in zip(request.controls, choices.controls, strict=True)
+    )
+
+
+def _stages(
+    size: Size, steps: int, choices: Choices, reasons: list[Reason]
+) -> tuple[int, int, tuple[Stage, ...]]:
+    """Width and height of the draw stage, and all stages."""
+    engine, family = choices.engine, choices.family
+    width, height = size.width, size.height
+    stages: list[Stage] = [DrawStage()]
+    large = width * height > SECOND_PASS_FROM * family.native_width * family.native_height
+    if large and engine.second_pass and choices.start is None:
+        small = native_shape((width, height), family)
+        factor = math.sqrt(width * height / (small[0] * small[1]))
+        again = SecondPassStage(factor=factor, strength=SECOND_PASS_STRENGTH, steps=steps)
+        stages.append(again)
+        why = f"drawn at {small[0]}x{small[1]} first: at once, things would come out double"
+        reasons.append(Reason(choice="second pass", value=f"{width}x{height}", why=why))
+        width, height = small
+    if size.enlarge > 1 and engine.enlarger is not None:
+        stages.append(EnlargeStage(factor=size.enlarge, model=engine.enlarger))
+    return width, height, tuple(stages)

@@ -1,13 +1,24 @@
-"""What can be set: by environment (KIZY_...), then by kizy.toml in KIZY_HOME, then the defaults."""
+"""What can be set: by environment (KIZY_...), then by kizy.toml in KIZY_HOME, then the defaults.
+
+A setting in a table is named with two underscores in the environment: KIZY_COMFYUI__FOLDER.
+docs/settings.md describes all of them; a test compares.
+"""
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import field_validator as check
+from pydantic import model_validator as check_all
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -16,16 +27,116 @@ from pydantic_settings import (
 
 from ..core.errors import InputError
 from ..core.home import home
+from .engines.comfy.address import DEFAULT_PORT, Address
+
+_KIZY_DECIDES = ("--port", "--listen", "--tls-keyfile", "--tls-certfile")
+"""Arguments of ComfyUI that would make a server that Kizy starts unreachable for Kizy."""
+
+
+class ServerSettings(BaseModel):
+    """One [[servers]] table: a ComfyUI that somebody else keeps running."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str = Field(default="", max_length=80)
+    url: str
+    key: SecretStr | None = None
+
+    @check_all(mode="before")
+    @classmethod
+    def _from_text(cls, values: Any) -> Any:
+        return {"url": values} if isinstance(values, str) else values
+
+    @check_all(mode="after")
+    def _usable(self) -> Self:
+        # As a ValueError it is told with the place in the file.
+        try:
+            self.address()
+        except InputError as error:
+            raise ValueError(error.message.rstrip(".")) from None
+        return self
+
+    def address(self) -> Address:
+        """The server; without a name it is called by host and port."""
+        key = self.key.get_secret_value() if self.key is not None else None
+        url = Address(self.name, self.url).url
+        return Address(self.name or urlsplit(url).netloc, url, key)
+
+
+class ComfyuiSettings(BaseModel):
+    """The [comfyui] table: a ComfyUI that Kizy starts, from a folder on this machine."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    folder: Path | None = None
+    interpreter: Path | None = None
+    arguments: tuple[str, ...] = ()
+    gpus: Literal["auto", "none"] | tuple[int, ...] = "auto"
+    port: int = Field(default=DEFAULT_PORT, ge=1, le=65535)
+
+    @check("folder", "interpreter")
+    @classmethod
+    def _expanded(cls, path: Path | None) -> Path | None:
+        return path.expanduser() if path is not None else None
+
+    @check("arguments", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return _split(value, " ")
+
+    @check("arguments")
+    @classmethod
+    def _reachable(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in arguments:
+            if argument.partition("=")[0] in _KIZY_DECIDES:
+                raise ValueError(f"{argument} is decided by Kizy; the setting `port` is yours")
+        return arguments
+
+    @check("gpus", mode="before")
+    @classmethod
+    def _indices(cls, value: Any) -> Any:
+        if value in ("auto", "none"):
+            return value
+        found = _split(value, ",")
+        indices = [str(index) for index in found] if isinstance(found, list | tuple) else []
+        if not indices or not all(index.isdecimal() for index in indices):
+            raise ValueError('give "auto", "none", or indices from 0 such as [0, 1]')
+        if len(set(indices)) < len(indices):
+            raise ValueError("a GPU is named twice")
+        return tuple(int(index) for index in indices)
 
 
 class Settings(BaseSettings):
-    """`pictures`: where pictures go. `model`: what "auto" takes. `previews`: draw previews."""
+    """`pictures`: where pictures go. `model`: what "auto" takes. `previews`: draw previews.
 
-    model_config = SettingsConfigDict(env_prefix="KIZY_", extra="ignore", frozen=True)
+    `engine`: what draws. `servers`: ComfyUI servers. `comfyui`: the one that Kizy starts.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="KIZY_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
 
     pictures: Path | None = None
     model: str | None = None
     previews: bool = True
+    engine: Literal["auto", "comfyui", "embedded"] = "auto"
+    servers: tuple[ServerSettings, ...] = ()
+    comfyui: ComfyuiSettings = ComfyuiSettings()
+
+    @check("servers", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return _split(value, ",")
+
+    @check("servers")
+    @classmethod
+    def _distinct(cls, servers: tuple[ServerSettings, ...]) -> tuple[ServerSettings, ...]:
+        for what in ("name", "url"):
+            seen = [getattr(server.address(), what) for server in servers]
+            twice = next((text for text in seen if seen.count(text) > 1), None)
+            if twice is not None:
+                raise ValueError(f'two servers have the {what} "{twice}"')
+        return servers
 
     @classmethod
     def settings_customise_sources(
@@ -37,16 +148,40 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = TomlConfigSettingsSource(settings_cls, toml_file=home() / "kizy.toml")
-        return init_settings, env_settings, file
+        return init_settings, _Environment(settings_cls), file
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, where a list may also be written without JSON."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
 
 
 def load_settings() -> Settings:
     """The settings of this process. Raises InputError `settings_invalid`."""
     try:
         return Settings()
-    except (ValidationError, SettingsError) as error:
-        detail = error.errors()[0] if isinstance(error, ValidationError) else None
-        text = f"{detail['loc'][0]}: {detail['msg']}" if detail else str(error)
+    except ValidationError as error:
+        detail = error.errors(include_input=False, include_url=False)[0]
+        # No table is named by a number: "servers.1" is the second one, counted from 1.
+        where = [str(x + 1) if isinstance(x, int) else x for x in detail["loc"]]
+        text = f"{'.'.join(where)}: {detail['msg'].removeprefix('Value error, ')}"
         raise InputError("settings_invalid", f"A setting is wrong: {text}.") from error
+    except SettingsError as error:
+        raise InputError("settings_invalid", f"A setting is wrong: {error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError("settings_invalid", f"{home() / 'kizy.toml'}: {error}.") from error
+
+
+def _split(value: Any, separator: str) -> Any:
+    """A list that was written as text."""
+    if not isinstance(value, str):
+        return [value] if isinstance(value, int | dict) else value
+    if value.startswith(("[", "{")):
+        # Not shown: it may hold a key.
+        raise ValueError("this is no valid JSON")
+    return [part.strip() for part in value.split(separator) if part.strip()]

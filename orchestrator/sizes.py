@@ -98,6 +98,11 @@ def parse_size(text: str, family: Family) -> tuple[int, int]:
     return width, height
 
 
+def native_shape(size: tuple[int, int], family: Family) -> tuple[int, int]:
+    """The size of that shape with about as many pixels as the family was trained on."""
+    return _snapped(_to_area(size, family.native_width * family.native_height), family.multiple)
+
+
 def _factor(family: Family, enlarge: Enlarge | Literal["auto"]) -> float:
     return family.enlarge or 1.0 if enlarge == "auto" else enlarge.factor
 

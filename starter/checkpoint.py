@@ -20,9 +20,10 @@ from .ldm_names import diffusers_name, ldm_name
 if TYPE_CHECKING:
     import torch
 
+# Folders and files are called as ComfyUI's loaders shall list them: see nodes/offers.py.
 WEIGHTS = Path(__file__).parent / "weights"
-STARTER_FILE = WEIGHTS / "starter.safetensors"
-ENLARGER_FILE = WEIGHTS / "enlarger.safetensors"
+STARTER_FILE = WEIGHTS / "checkpoints" / "kizy-starter.safetensors"
+ENLARGER_FILE = WEIGHTS / "upscale_models" / "kizy-enlarger-x4.safetensors"
 
 UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
@@ -35,6 +36,14 @@ class StarterWeights:
     unet: dict[str, torch.Tensor]
     autoencoder: dict[str, torch.Tensor]
     latent_scale: float
+    preview: list[list[float]]
+
+
+@dataclass(frozen=True)
+class LatentFacts:
+    """What the file's metadata says of the latents. `preview`: as in StarterWeights."""
+
+    scale: float
     preview: list[list[float]]
 
 
@@ -63,9 +72,8 @@ def load(path: Path = STARTER_FILE) -> StarterWeights:
 
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            facts = _latent_facts(file.metadata())
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        scale, preview = float(metadata["latent_scale"]), json.loads(metadata["preview"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
     unet = dequantize({k: v for k, v in tensors.items() if k.startswith(UNET_PREFIX)})
@@ -76,9 +84,20 @@ def load(path: Path = STARTER_FILE) -> StarterWeights:
             for key, value in tensors.items()
             if key.startswith(VAE_PREFIX)
         },
-        latent_scale=scale,
-        preview=preview,
+        latent_scale=facts.scale,
+        preview=facts.preview,
     )
+
+
+def latent_facts(path: Path = STARTER_FILE) -> LatentFacts:
+    """Read the metadata alone. Raises ModelFileError `model_file_damaged`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _latent_facts(file.metadata())
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
 
 
 def part_of(path: Path, part: Literal["unet", "autoencoder"]) -> dict[str, torch.Tensor]:
@@ -89,6 +108,11 @@ def part_of(path: Path, part: Literal["unet", "autoencoder"]) -> dict[str, torch
         weights = load(path)
         return weights.unet if part == "unet" else weights.autoencoder
     return {key: value.float() for key, value in load_file(path).items()}
+
+
+def _latent_facts(metadata: dict[str, str] | None) -> LatentFacts:
+    values = metadata or {}
+    return LatentFacts(float(values["latent_scale"]), json.loads(values["preview"]))
 
 
 def _is_whole(path: Path) -> bool:

@@ -15,10 +15,10 @@ stopped. On a CPU one worker for each core, of one thread each, is fastest:
 | unet | `unet/unet.safetensors` |
 | decoder | `decoder/autoencoder.safetensors`: the decoder trained on, the latents unchanged |
 | enlarger | `enlarger/enlarger.safetensors` |
-| export | `weights/starter.safetensors` and `weights/enlarger.safetensors` of this room |
+| export | both files below `weights/` in this room |
 
 To train the committed weights on, begin in a new folder with `--stage unpack` in the place of
-`renders` and `autoencoder`; then `latents`, `unet --unet-from starter/weights/starter.safetensors`,
+`renders` and `autoencoder`; then `latents`, `unet --unet-from FILE` with the committed checkpoint,
 `export`. The autoencoder's encoder must stay as it is: the UNet speaks its latents.
 """
 

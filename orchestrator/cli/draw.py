@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,14 +90,42 @@ def start_picture(path: Path | None, strength: str) -> dict[str, Any] | None:
 def generate(values: dict[str, Any], *, raw: bool, view: View) -> None:
     """Plan and draw a request. Raises KizyError."""
     request = parse_request(GenerationRequest, values)
-    app = App(pictures=view.out)
-    _draw(app, app.plan(request, raw=raw), view)
+    with _app(view) as app:
+        _draw(app, app.plan(request, raw=raw), view)
 
 
 def replay(picture: Path, *, view: View) -> None:
     """Draw a picture's Plan again. Raises KizyError."""
-    app = App(pictures=view.out)
-    _draw(app, app.plan_of(picture), view)
+    with _app(view) as app:
+        _draw(app, app.plan_of(picture), view)
+
+
+@contextlib.contextmanager
+def _app(view: View) -> Iterator[App]:
+    """What the command draws with; what was started for it ends with it."""
+    console = Console(stderr=True)
+    app = App(pictures=view.out, say=lambda line: _print(console, line, "dim"))
+    try:
+        yield app
+    finally:
+        app.close()
+
+
+def controls(values: list[str] | None) -> list[dict[str, Any]]:
+    """`KIND=PICTURE[:STRENGTH]` each."""
+    found = []
+    for value in values or ():
+        kind, equals, rest = value.partition("=")
+        if not equals or not kind or not rest:
+            message = f'"{value}" is no control map.'
+            fix = "Write the kind and the map: --control canny=edges.png"
+            raise InputError("request_invalid", message, fix=fix)
+        path, colon, strength = rest.rpartition(":")
+        if colon and isinstance(number(strength), (int, float)):
+            found.append({"kind": kind, "picture": path, "strength": number(strength)})
+        else:
+            found.append({"kind": kind, "picture": rest})
+    return found
 
 
 def _draw(app: App, plan: Plan, view: View) -> None:

@@ -20,6 +20,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+comfy = typer.Typer(
+    help="The ComfyUI that Kizy starts on this machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(comfy, name="comfy")
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show what went wrong inside.")]
 OpenThem = Annotated[bool, typer.Option("--open", help="Show the pictures when they are done.")]
@@ -62,6 +69,14 @@ def generate(
         Path | None,
         typer.Option(help="White on black: where --start is drawn anew."),
     ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND=PICTURE[:STRENGTH]",
+            help="Control map, such as canny=edges.png; give it again for more.",
+        ),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, comfyui or embedded.")] = "auto",
     out: Out = None,
     raw: Annotated[bool, typer.Option("--raw", help="Keep the size that the model draws.")] = False,
     json_: Json = False,
@@ -86,6 +101,8 @@ def generate(
         "loras": draw.lora_choices(lora),
         "start": draw.start_picture(start, strength),
         "mask": {"picture": str(mask)} if mask is not None else None,
+        "controls": draw.controls(control),
+        "engine": engine,
     }
     draw.generate(values, raw=raw, view=draw.View(out, json_, open_, debug))
 
@@ -128,6 +145,55 @@ def doctor(json_: Json = False) -> None:
     from . import doctor as page
 
     page.doctor(as_json=json_)
+
+
+@app.command()
+def servers(json_: Json = False) -> None:
+    """List the ComfyUI servers, and what each can do."""
+    from . import servers as page
+
+    page.servers(as_json=json_)
+
+
+@comfy.command("start")
+def comfy_start(
+    folder: Annotated[Path | None, typer.Option(help="ComfyUI's folder, with main.py.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port; if it is taken, the next one.")
+    ] = None,
+) -> None:
+    """Start ComfyUI in the background; it is restarted when it dies."""
+    from . import comfy as page
+
+    page.start(folder=folder, port=port)
+
+
+@comfy.command("stop")
+def comfy_stop() -> None:
+    """Stop what `kizy comfy start` started."""
+    from . import comfy as page
+
+    page.stop()
+
+
+@comfy.command("status")
+def comfy_status(json_: Json = False) -> None:
+    """Say what runs."""
+    from . import comfy as page
+
+    page.status(as_json=json_)
+
+
+@comfy.command("logs")
+def comfy_logs(
+    lines: Annotated[int, typer.Option(min=0, help="How many of the last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C.")] = False,
+    port: Annotated[int | None, typer.Option(help="Which server, if there are several.")] = None,
+) -> None:
+    """Show what ComfyUI said."""
+    from . import comfy as page
+
+    page.logs(lines=lines, follow=follow, port=port)
 
 
 def main() -> None:

@@ -10,6 +10,10 @@ from ...core.job import Event
 from ...core.plan import Plan
 
 
+EMBEDDED = "embedded"
+COMFYUI = "comfyui"
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What an engine can do.

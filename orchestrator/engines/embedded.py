@@ -7,23 +7,15 @@ import io
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ...core.errors import EngineError, KizyError
-from ...core.job import (
-    Artifact,
-    ArtifactEvent,
-    EndEvent,
-    ErrorInfo,
-    Event,
-    NoticeEvent,
-    PreviewEvent,
-    ProgressEvent,
-)
+from ...core.job import Artifact, Event
 from ...core.plan import Plan
 from .base import Capabilities, Handle
+from .record import Record
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,19 +40,11 @@ def require_local() -> None:
 
 
 @dataclass
-class _Record:
-    """One job and what has happened to it so far."""
+class _Work:
+    """A job that waits for its turn, and how to stop it."""
 
-    plan: Plan
-    job_id: str
+    record: Record
     cancel: CancelToken
-    events: list[Event] = field(default_factory=list)
-    changed: threading.Condition = field(default_factory=threading.Condition)
-
-    def add(self, event: Event) -> None:
-        with self.changed:
-            self.events.append(event)
-            self.changed.notify_all()
 
 
 class EmbeddedEngine:
@@ -74,8 +58,8 @@ class EmbeddedEngine:
         self._save = save
         self._previews = previews
         self._drawer = drawer
-        self._records: dict[str, _Record] = {}
-        self._waiting: queue.SimpleQueue[_Record] = queue.SimpleQueue()
+        self._started: dict[str, _Work] = {}
+        self._waiting: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
@@ -92,36 +76,25 @@ class EmbeddedEngine:
         from ...drawing.cancel import CancelToken
 
         with self._lock:
-            if job_id not in self._records:
-                record = _Record(plan, job_id, CancelToken())
-                self._records[job_id] = record
-                self._waiting.put(record)
+            if job_id not in self._started:
+                work = _Work(Record(plan, job_id), CancelToken())
+                self._started[job_id] = work
+                self._waiting.put(work)
                 if self._worker is None:
                     self._worker = threading.Thread(target=self._work, daemon=True)
                     self._worker.start()
         return Handle(job_id)
 
     def follow(self, handle: Handle) -> Iterator[Event]:
-        record = self._records.get(handle.job_id)
-        if record is None:
+        work = self._started.get(handle.job_id)
+        if work is None:
             raise EngineError("drawing_failed", f"No job {handle.job_id} was started here.")
-        position = 0
-        while True:
-            with record.changed:
-                # A time limit, so that the waiting thread still hears Ctrl-C on every system.
-                while len(record.events) <= position:
-                    record.changed.wait(timeout=0.5)
-                fresh = record.events[position:]
-            for event in fresh:
-                yield event
-                if isinstance(event, EndEvent):
-                    return
-            position += len(fresh)
+        return work.record.follow()
 
     def cancel(self, handle: Handle) -> None:
-        record = self._records.get(handle.job_id)
-        if record is not None:
-            record.cancel.cancel()
+        work = self._started.get(handle.job_id)
+        if work is not None:
+            work.cancel.cancel()
 
     def _the_drawer(self) -> Drawer:
         if self._drawer is None:
@@ -134,29 +107,25 @@ class EmbeddedEngine:
         while True:
             self._run(self._waiting.get())
 
-    def _run(self, record: _Record) -> None:
-        state, error = "succeeded", None
+    def _run(self, work: _Work) -> None:
+        record, error = work.record, None
         try:
-            record.cancel.check()
+            work.cancel.check()
             self._the_drawer().draw(
                 record.plan,
-                cancel=record.cancel,
+                cancel=work.cancel,
                 report=_Reporter(record),
                 deliver=lambda index, picture: self._deliver(record, index, picture),
             )
         except KizyError as failure:
-            state = "cancelled" if failure.code == "cancelled" else "failed"
-            error = ErrorInfo(**failure.as_dict())
+            error = failure
         except Exception as failure:
-            state = "failed"
-            known = EngineError("drawing_failed", f"{type(failure).__name__}: {failure}")
-            error = ErrorInfo(**known.as_dict())
+            error = EngineError("drawing_failed", f"{type(failure).__name__}: {failure}")
             _log_failure()
-        record.add(EndEvent(job_id=record.job_id, state=state, error=error))
+        record.end(error)
 
-    def _deliver(self, record: _Record, index: int, picture: Image.Image) -> None:
-        artifact = self._save(record.plan.for_picture(index), picture)
-        record.add(ArtifactEvent(job_id=record.job_id, artifact=artifact))
+    def _deliver(self, record: Record, index: int, picture: Image.Image) -> None:
+        record.artifact(self._save(record.plan.for_picture(index), picture))
 
 
 def _log_failure() -> None:
@@ -166,20 +135,14 @@ def _log_failure() -> None:
 
 
 class _Reporter:
-    """Turns what the drawer says into events."""
+    """Hands what the drawer says to the job's record."""
 
-    def __init__(self, record: _Record) -> None:
+    def __init__(self, record: Record) -> None:
         self._record = record
-
-    def progress(self, fraction: float, doing: str, left: float | None) -> None:
-        job_id = self._record.job_id
-        self._record.add(ProgressEvent(job_id=job_id, fraction=fraction, doing=doing, left=left))
+        self.progress = record.progress
+        self.notice = record.notice
 
     def preview(self, index: int, picture: Image.Image) -> None:
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", compress_level=1)
-        png = buffer.getvalue()
-        self._record.add(PreviewEvent(job_id=self._record.job_id, index=index, png=png))
-
-    def notice(self, code: str, text: str) -> None:
-        self._record.add(NoticeEvent(job_id=self._record.job_id, code=code, text=text))
+        self._record.preview(index, buffer.getvalue())

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ...core.files import require_writable, write_new
 from ...core.job import Artifact
-from ...core.picture_files import png_bytes
+from ...core.picture_files import png_bytes, png_size, png_with_plan
 from ...core.plan import Plan
 
 MAX_WORDS = 40
@@ -33,14 +33,23 @@ class PictureFolder:
 
     def save(self, plan: Plan, picture: Image.Image) -> Artifact:
         """Write one picture; `plan` draws it alone. Raises StorageError."""
-        data = png_bytes(picture, plan, self._version)
+        return self._write(plan, png_bytes(picture, plan, self._version), picture.size)
+
+    def save_png(self, plan: Plan, data: bytes) -> Artifact:
+        """Write one picture that is a PNG already; its pixels stay as they are.
+
+        Raises StorageError, PictureError `picture_unreadable`.
+        """
+        return self._write(plan, png_with_plan(data, plan, self._version), png_size(data))
+
+    def _write(self, plan: Plan, data: bytes, size: tuple[int, int]) -> Artifact:
         path = write_new(self.folder, file_names(plan, datetime.now()), data)
         return Artifact(
             id=hashlib.sha256(data).hexdigest(),
             path=str(path),
             media_type="image/png",
-            width=picture.width,
-            height=picture.height,
+            width=size[0],
+            height=size[1],
             seed=plan.seed,
             plan=plan,
         )

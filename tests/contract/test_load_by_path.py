@@ -42,6 +42,40 @@ print(json.dumps({
 """
 
 
+# What `nodes/_host.py` takes of ComfyUI besides comfy_api, as far as loading the pack needs it.
+COMFYUI = """
+import sys, types
+
+def module(name, **values):
+    sys.modules[name] = types.ModuleType(name)
+    vars(sys.modules[name]).update(values)
+
+def base(name):
+    return type(name, (), {})
+
+def add_model_folder_path(kind, folder, is_default=False):
+    if folder not in folders.setdefault(kind, []):
+        folders[kind].append(folder)
+
+folders, known = {}, [base("SD15")]
+module("comfy")
+module("comfy.latent_formats", LatentFormat=base("LatentFormat"))
+module("comfy.model_base", ModelType=base("ModelType"))
+module("comfy.sd1_clip", **{
+    name: base(name) for name in ("SD1ClipModel", "SD1Tokenizer", "SDClipModel", "SDTokenizer")
+})
+module("comfy.supported_models", models=known)
+module("comfy.supported_models_base", BASE=base("BASE"), ClipTarget=base("ClipTarget"))
+module("comfy.text_encoders")
+module("comfy.text_encoders.bert", BertModel=base("BertModel"))
+module("folder_paths", add_model_folder_path=add_model_folder_path)
+"""
+OFFERED = """
+asyncio.run(module.comfy_entrypoint())
+print(json.dumps({"families": [family.__name__ for family in known], "folders": folders}))
+"""
+
+
 @pytest.fixture
 def pack(root: Path, tmp_path: Path) -> Path:
     """The folder in `custom_nodes/`, with a hyphen in its name and a dot in its path."""
@@ -62,11 +96,22 @@ def strangers(root: Path, package_folders: list[Path], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def loaded(run_python: Callable[..., Any], pack: Path, strangers: Path) -> dict[str, Any]:
-    """What came of loading the pack where `kizy` is not installed."""
-    finished = run_python(LOAD, str(pack), isolated=True, hidden=["kizy"], path=[strangers, FAKES])
-    assert finished.returncode == 0, finished.stderr
-    return json.loads(finished.stdout)
+def load(run_python: Callable[..., Any], pack: Path, strangers: Path) -> Callable[[str], Any]:
+    """load(code): run code that loads the pack where `kizy` is not installed."""
+
+    def run(code: str) -> Any:
+        paths = [strangers, FAKES]
+        finished = run_python(code, str(pack), isolated=True, hidden=["kizy"], path=paths)
+        assert finished.returncode == 0, finished.stderr
+        return finished
+
+    return run
+
+
+@pytest.fixture
+def loaded(load: Callable[[str], Any]) -> dict[str, Any]:
+    """What came of loading the pack, among comfy_api alone."""
+    return json.loads(load(LOAD).stdout)
 
 
 def tops(names: list[str]) -> set[str]:
@@ -89,6 +134,29 @@ def test_no_heavy_library_is_imported(loaded: dict[str, Any]) -> None:
 
 def test_no_module_is_called_kizy(loaded: dict[str, Any]) -> None:
     assert "kizy" not in tops(loaded["after"])
+
+
+def test_the_starter_and_the_enlarger_are_offered_once(
+    load: Callable[[str], Any], pack: Path
+) -> None:
+    first, offered = map(json.loads, load(COMFYUI + LOAD + OFFERED).stdout.splitlines())
+    assert offered["families"] == ["SD15", "KizyStarter"]
+    weights = pack / "starter" / "weights"
+    kinds = ("checkpoints", "upscale_models")
+    assert offered["folders"] == {kind: [str(weights / kind)] for kind in kinds}
+    assert tops(first["after"]) & HEAVY == set()
+
+
+def test_where_comfyui_is_another_the_pack_loads_and_says_so_in_one_sentence(
+    load: Callable[[str], Any],
+) -> None:
+    written = load(LOAD).stderr.splitlines()
+    assert [line for line in written if "Kizy's own model cannot be offered" in line]
+    assert not [line for line in written if "Traceback" in line]
+
+
+def test_weights_that_are_missing_are_named(load: Callable[[str], Any]) -> None:
+    assert "kizy-starter.safetensors and kizy-enlarger-x4" in load(COMFYUI + LOAD).stderr
 
 
 def test_no_source_imports_the_package_by_its_installed_name(

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 from kizy.core import picture_files
 from kizy.core.errors import KizyError, PictureError, UnknownNameError
-from kizy.core.picture_files import open_picture, parameters_text, png_bytes, read_plan
+from kizy.core.picture_files import (
+    open_picture,
+    parameters_text,
+    png_bytes,
+    png_size,
+    png_with_plan,
+    read_plan,
+)
 from kizy.core.plan import InputPicture, ModelFile, Plan, PlannedLora, PlannedStart
 from PIL import Image, PngImagePlugin
 
@@ -306,3 +313,51 @@ def test_the_parameters_stand_in_the_png(tmp_path: Path, make_plan: PlanBuilder)
     path.write_bytes(png_bytes(Image.new("RGB", (16, 8)), make_plan(), "9.9"))
     with Image.open(path) as picture:
         assert "Size: 16x8" in picture.info["parameters"]
+
+
+def noisy_png(path: Path, **texts: str) -> bytes:
+    info = PngImagePlugin.PngInfo()
+    for key, text in texts.items():
+        info.add_text(key, text)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, pnginfo=info)
+    return path.read_bytes()
+
+
+def test_a_plan_is_put_into_a_png_whose_pixels_stay(tmp_path: Path, make_plan: PlanBuilder) -> None:
+    before, after = tmp_path / "before.png", tmp_path / "after.png"
+    after.write_bytes(png_with_plan(noisy_png(before), make_plan(prompt="füchse"), "1.0"))
+    assert read_plan(after) == make_plan(prompt="füchse")
+    assert open_picture(after).tobytes() == open_picture(before).tobytes()
+    with Image.open(after) as picture:
+        assert "Seed: 1, Size: 12x9" in picture.info["parameters"]
+
+
+def test_what_another_program_wrote_stays_but_not_an_older_plan(
+    tmp_path: Path, make_plan: PlanBuilder
+) -> None:
+    data = noisy_png(tmp_path / "before.png", prompt="{}", kizy="old", parameters="old")
+    after = tmp_path / "after.png"
+    after.write_bytes(png_with_plan(data, make_plan(), "1.0"))
+    with Image.open(after) as picture:
+        assert picture.info["prompt"] == "{}"
+    assert read_plan(after) == make_plan()
+    assert b"old" not in after.read_bytes()
+
+
+def test_a_png_tells_its_size(tmp_path: Path) -> None:
+    assert png_size(noisy_png(tmp_path / "a.png")) == (12, 9)
+
+
+@pytest.mark.parametrize("kept", [0, 20, 40, 100, -1])
+def test_a_plan_goes_into_no_damaged_png(kept: int, tmp_path: Path, make_plan: PlanBuilder) -> None:
+    data = noisy_png(tmp_path / "a.png")[:kept]
+    assert code_of(lambda: png_with_plan(data, make_plan(), "1")) == "picture_unreadable"
+
+
+def test_a_plan_goes_into_no_png_with_a_wrong_checksum(
+    tmp_path: Path, make_plan: PlanBuilder
+) -> None:
+    data = bytearray(noisy_png(tmp_path / "a.png"))
+    data[60] ^= 1
+    assert code_of(lambda: png_with_plan(bytes(data), make_plan(), "1")) == "picture_unreadable"

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from kizy.catalog.family import family
-from kizy.catalog.loras import LoraEntry
 from kizy.catalog.models import ModelEntry
 from kizy.catalog.styles import find_style
 from kizy.core.errors import InputError, PictureError
-from kizy.core.plan import EnlargeStage, InputPicture, Plan
+from kizy.core.plan import EnlargeStage, InputPicture, ModelFile, Plan, SecondPassStage
 from kizy.core.request import GenerationRequest, parse_request
 from kizy.orchestrator.planner import (
     DEFAULT_MASKED_STRENGTH,
     DEFAULT_STRENGTH,
+    ENLARGER,
     Choices,
     ChosenLora,
+    EngineFacts,
     PictureFacts,
     make_plan,
 )
@@ -44,7 +44,7 @@ def choices(of: str = "starter", **changes: Any) -> Choices:
         "start": None,
         "mask": None,
         "seed": 77,
-        "samplers": ("euler", "ddim"),
+        "engine": EngineFacts("embedded", "a test", ("euler", "ddim"), enlarger=ENLARGER),
     }
     return Choices(**(values | changes))
 
@@ -55,8 +55,8 @@ def styled(name: str, *, in_prompt: bool = False, of: str = "starter") -> Choice
 
 
 def lora(name: str = "fox", *triggers: str, weight=None, clip=None) -> ChosenLora:
-    entry = LoraEntry(name=name, path=Path(f"/{name}.safetensors"), triggers=triggers)
-    return ChosenLora(entry, "0" * 64, weight, clip)
+    file = ModelFile(name=name, path=f"/{name}.safetensors", sha256="0" * 64)
+    return ChosenLora(file, triggers, weight, clip)
 
 
 def picture(width: int, height: int) -> PictureFacts:
@@ -283,3 +283,54 @@ def test_a_plan_survives_json() -> None:
     facts = choices(start=picture(64, 64), mask=picture(64, 64), loras=(lora("a", "b"),))
     plan = make_plan(request, facts)
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def on_comfyui(of: str = "sdxl", **changes: Any) -> Choices:
+    facts = EngineFacts("comfyui", "on here", ("euler",), controls=True, second_pass=True)
+    return choices(of, engine=facts, **changes)
+
+
+def test_the_plan_says_which_engine_it_is_for_and_why() -> None:
+    plan = make_plan(wish(), on_comfyui())
+    assert (plan.engine, reasons(plan)["engine"]) == ("comfyui", "comfyui")
+
+
+def test_a_large_picture_is_drawn_small_first_where_the_engine_can() -> None:
+    plan = make_plan(wish(size="1536x1536"), on_comfyui())
+    assert (plan.width, plan.height) == (1024, 1024)
+    assert (plan.output_width, plan.output_height) == (1536, 1536)
+    assert plan.stages[1] == SecondPassStage(factor=1.5, strength=0.5, steps=plan.steps)
+
+
+@pytest.mark.parametrize("size", ["square", "1216x1152"])
+def test_a_picture_near_the_native_size_is_drawn_at_once(size: str) -> None:
+    assert [s.kind for s in make_plan(wish(size=size), on_comfyui()).stages] == ["draw"]
+
+
+def test_a_start_picture_keeps_its_shapes_so_it_is_drawn_at_once() -> None:
+    large = on_comfyui(start=picture(1536, 1536))
+    plan = make_plan(wish(size="1536x1536", start=START), large)
+    assert [stage.kind for stage in plan.stages] == ["draw"]
+
+
+def test_control_maps_come_into_the_plan() -> None:
+    control = {"kind": "canny", "picture": "edges.png", "strength": 0.7, "end": 0.8}
+    plan = make_plan(wish(controls=[control]), on_comfyui(controls=(picture(64, 64),)))
+    (planned,) = plan.controls
+    assert (planned.kind, planned.strength, planned.end) == ("canny", 0.7, 0.8)
+    assert planned.picture == picture(64, 64).picture
+
+
+def test_an_engine_without_control_maps_refuses_them() -> None:
+    control = {"kind": "canny", "picture": "edges.png"}
+    with pytest.raises(InputError) as caught:
+        make_plan(wish(controls=[control]), choices(controls=(picture(64, 64),)))
+    assert caught.value.code == "feature_unavailable"
+
+
+def test_without_an_enlarger_enlarging_is_refused_only_when_it_was_asked_for() -> None:
+    bare = EngineFacts("comfyui", "on here", ("euler",))
+    assert make_plan(wish(), choices(engine=bare)).output_width == 128
+    with pytest.raises(InputError) as caught:
+        make_plan(wish(enlarge={"factor": 2}), choices(engine=bare))
+    assert caught.value.code == "feature_unavailable"

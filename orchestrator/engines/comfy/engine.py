@@ -1,0 +1,336 @@
+"""Draws Plans on ComfyUI servers: each picture is a graph of its own, on the server that suits.
+
+What can go wrong on the way is put right once: a server that restarted gets the job again, a job
+of a failing server moves to another, a decode that needs too much memory is done in tiles.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ....catalog.family import SourceFile, load_families
+from ....core.errors import CancelledError, EngineError, KizyError
+from ....core.job import Artifact, Event
+from ....core.plan import Plan
+from ...templates.compile import Compiled, compile_plan
+from ...templates.library import template_for
+from ...templates.server import ServerFacts
+from ..base import COMFYUI, Capabilities, Handle
+from ..record import Record
+from .choice import is_servers_fault
+from .client import ComfyClient
+from .events import Done, Notice, OutputFile, Preview, Progress, Vanished
+from .finish import as_png, finished, plain_picture
+from .pool import Needs, Pool
+
+log = logging.getLogger(__name__)
+
+PICTURES_A_SERVER = 2
+"""Pictures of one job that a server gets at a time: one is drawn, one waits behind it."""
+
+MAX_THREADS = 32
+
+
+class Save(Protocol):
+    """Stores a finished picture, a PNG file, with the Plan of that picture alone."""
+
+    def __call__(self, plan: Plan, data: bytes) -> Artifact: ...
+
+
+@dataclass
+class _Work:
+    """A started job: what was said of it, and the prompts that are on servers now."""
+
+    record: Record
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    prompts: dict[str, ComfyClient] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def check(self) -> None:
+        if self.cancelled.is_set():
+            raise CancelledError("cancelled", "The drawing was stopped.")
+
+
+@dataclass
+class _Picture:
+    """One picture of a job, and what was tried for it."""
+
+    index: int
+    plan: Plan
+    prompt_id: str
+    avoid: set[str] = field(default_factory=set)
+    sent: bool = False
+    sent_again: bool = False
+    tiled: bool = False
+
+
+class ComfyEngine:
+    """The Engine over a pool of servers. `save` stores what is drawn.
+
+    `resume`: jobs may have been started by an earlier process, so each is looked for on its server
+    before it is sent.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        clients: Sequence[ComfyClient],
+        save: Save,
+        *,
+        previews: bool = True,
+        resume: bool = False,
+    ) -> None:
+        self._pool, self._clients, self._save = pool, {c.address.name: c for c in clients}, save
+        self._previews, self._resume = previews, resume
+        self._started: dict[str, _Work] = {}
+        self._left_behind: dict[str, set[str]] = {}
+        self._lock = threading.Lock()
+
+    def capabilities(self) -> Capabilities:
+        """What the servers that answer can draw. Raises EngineError if none does."""
+        families: set[str] = set()
+        parts: list[str] = []
+        failure: KizyError | None = None
+        for client in self._clients.values():
+            try:
+                facts, stats = client.facts(), client.stats()
+            except KizyError as error:
+                failure = error
+                continue
+            families |= drawable_families(facts)
+            devices = "+".join(device.name for device in stats.devices) or "cpu"
+            parts.append(f"{facts.version} {devices}")
+        if failure is not None and not parts:
+            raise failure
+        fingerprint = " ".join([COMFYUI, *sorted(set(parts))])
+        return Capabilities(COMFYUI, "remote", frozenset(families), fingerprint)
+
+    def start(self, plan: Plan, job_id: str) -> Handle:
+        with self._lock:
+            if job_id not in self._started:
+                work = _Work(Record(plan, job_id))
+                self._started[job_id] = work
+                threading.Thread(target=self._run, args=(work,), daemon=True).start()
+        return Handle(job_id)
+
+    def follow(self, handle: Handle) -> Iterator[Event]:
+        work = self._started.get(handle.job_id)
+        if work is None:
+            raise EngineError("drawing_failed", f"No job {handle.job_id} was started here.")
+        return work.record.follow()
+
+    def cancel(self, handle: Handle) -> None:
+        work = self._started.get(handle.job_id)
+        if work is None:
+            return
+        work.cancelled.set()
+        with work.lock:
+            prompts = dict(work.prompts)
+        for prompt_id, client in prompts.items():
+            client.cancel(prompt_id)
+
+    def close(self) -> None:
+        """Close all connections. What is being drawn goes on there."""
+        for client in self._clients.values():
+            client.close()
+
+    def _run(self, work: _Work) -> None:
+        record, error = work.record, None
+        count = record.plan.count
+        meter = _Meter(record, count)
+        width = min(count, PICTURES_A_SERVER * len(self._clients), MAX_THREADS)
+        record.progress(0.0, "looking for a server", None)
+        with ThreadPoolExecutor(width) as threads:
+            tries = [threads.submit(self._picture, work, i, meter) for i in range(count)]
+            for one in tries:
+                failure = one.exception()
+                if failure is not None and (error is None or error.code == "cancelled"):
+                    error = _known(failure)
+                    # Without one of its pictures the job has failed: the others need not begin.
+                    self.cancel(Handle(record.job_id))
+        if error is not None and error.raw is not None:
+            log.debug("ComfyUI's own words: %s", error.raw)
+        record.end(error)
+
+    def _picture(self, work: _Work, index: int, meter: _Meter) -> None:
+        """Draw and save one picture of the job. Raises KizyError."""
+        plan = work.record.plan
+        picture = _Picture(index, plan.for_picture(index), prompt_of(work.record.job_id, index))
+        needs = Needs(
+            model=plan.model.name,
+            suits=lambda facts: _compiled(picture, facts),
+            cancelled=work.cancelled.is_set,
+        )
+        while True:
+            work.check()
+            with self._pool.choose(needs, exclude=picture.avoid) as lease:
+                client = self._clients[lease.member.address.name]
+                try:
+                    begun = time.monotonic()
+                    data = self._draw(work, picture, client, meter)
+                    lease.succeeded(time.monotonic() - begun)
+                    break
+                except Vanished:
+                    self._once_more(work, picture, client)
+                except KizyError as error:
+                    lease.failed(error)
+                    self._mend(work, picture, client, error)
+        artifact = self._save(picture.plan, data)
+        work.record.artifact(artifact)
+        meter.done(index)
+
+    def _draw(self, work: _Work, picture: _Picture, client: ComfyClient, meter: _Meter) -> bytes:
+        """Send the graph, follow it and fetch its picture. Raises Vanished and KizyError."""
+        self._stop_left_behind(client)
+        compiled = _compiled(picture, client.facts())
+        for upload in compiled.uploads:
+            with plain_picture(Path(upload.picture.path)) as path:
+                client.upload(path, upload.name)
+        with work.lock:
+            work.prompts[picture.prompt_id] = client
+        try:
+            work.check()
+            files = _files(picture.plan)
+            resume = self._resume and not picture.sent_again
+            client.submit(compiled.graph, picture.prompt_id, resume=resume, files=files)
+            picture.sent = True
+            for event in client.follow(picture.prompt_id, compiled, files=files):
+                match event:
+                    case Progress(fraction=fraction, doing=doing, left=left):
+                        meter.tell(picture.index, fraction, doing, left)
+                    case Preview(data=data) if self._previews:
+                        png = as_png(data)
+                        if png is not None:
+                            work.record.preview(picture.index, png)
+                    case Notice(code=code, text=text):
+                        work.record.notice(code, text)
+                    case Done(outputs=outputs):
+                        return self._fetch(client, picture, compiled, outputs)
+        finally:
+            with work.lock:
+                work.prompts.pop(picture.prompt_id, None)
+        raise EngineError("server_failed", f"{client.address.name} told nothing of the end.")
+
+    def _fetch(
+        self,
+        client: ComfyClient,
+        picture: _Picture,
+        compiled: Compiled,
+        outputs: tuple[OutputFile, ...],
+    ) -> bytes:
+        """The finished picture as PNG. Raises KizyError."""
+        pictures = [o for o in outputs if o.node in compiled.outputs and o.kind == "images"]
+        if not pictures:
+            message = f"{client.address.name} finished, but made no picture."
+            raise EngineError("server_failed", message)
+        with tempfile.TemporaryDirectory(prefix="kizy-") as folder:
+            target = Path(folder) / f"picture{pictures[0].suffix}"
+            client.download(pictures[0], target)
+            return finished(target, picture.plan)
+
+    def _once_more(self, work: _Work, picture: _Picture, client: ComfyClient) -> None:
+        """The job vanished from its server. Raises EngineError `server_lost` the second time."""
+        name = client.address.name
+        if picture.sent_again:
+            raise EngineError("server_lost", f"The job vanished from {name} twice.")
+        picture.sent_again = True
+        text = f"{name} was restarted or its queue was cleared: the job was sent once more."
+        work.record.notice("sent_again", text)
+
+    def _mend(self, work: _Work, picture: _Picture, client: ComfyClient, error: KizyError) -> None:
+        """Prepare another try, or raise the error."""
+        name = client.address.name
+        if error.code == "out_of_memory" and not picture.tiled:
+            picture.tiled = True
+            client.free()
+            text = f"Memory ran out on {name}: other models leave it, and it decodes in tiles."
+            work.record.notice("less_memory", text)
+            return
+        others = len(self._clients) > len(picture.avoid) + 1
+        if is_servers_fault(error) and not picture.avoid and others:
+            picture.avoid.add(name)
+            if picture.sent:
+                # It may be at it still, behind a broken line.
+                with self._lock:
+                    self._left_behind.setdefault(name, set()).add(picture.prompt_id)
+            work.record.notice("moved", f"{error.message} The job goes to another server.")
+            return
+        raise error
+
+    def _stop_left_behind(self, client: ComfyClient) -> None:
+        """Jobs that moved away while this server could not be reached are not drawn here, too."""
+        with self._lock:
+            prompts = self._left_behind.pop(client.address.name, set())
+        for prompt_id in prompts:
+            client.cancel(prompt_id)
+
+
+class _Meter:
+    """The progress of a job out of that of its pictures."""
+
+    def __init__(self, record: Record, count: int) -> None:
+        self._record = record
+        self._fractions = [0.0] * count
+        self._seconds: float | None = None
+        self._lock = threading.Lock()
+
+    def tell(self, index: int, fraction: float, doing: str, left: float | None) -> None:
+        with self._lock:
+            self._fractions[index] = max(self._fractions[index], min(fraction, 1.0))
+            count = len(self._fractions)
+            total = sum(self._fractions) / count
+            if count > 1:
+                left = self._left(index, left)
+                doing = f"picture {index + 1} of {count}: {doing}"
+            self._record.progress(total, doing, left)
+
+    def done(self, index: int) -> None:
+        self.tell(index, 1.0, "saved", 0.0)
+
+    def _left(self, index: int, left: float | None) -> float | None:
+        """For all pictures, by what the one that reports now takes as a whole."""
+        begun = self._fractions[index]
+        if left is not None and begun < 1:
+            self._seconds = left / (1 - begun)
+        if self._seconds is None:
+            return None
+        at_once = max(1, sum(0 < f < 1 for f in self._fractions))
+        return sum(1 - f for f in self._fractions) * self._seconds / at_once
+
+
+def prompt_of(job_id: str, index: int) -> str:
+    """The prompt id of a job's picture, always the same: the job's own id for the first."""
+    return job_id if index == 0 else str(uuid.uuid5(uuid.UUID(job_id), str(index)))
+
+
+def drawable_families(facts: ServerFacts) -> frozenset[str]:
+    """The families of which a server lists a model under a name that their facts give."""
+    from .models import listed_models
+
+    return frozenset(entry.family for entry in listed_models(facts) if entry.family is not None)
+
+
+def _compiled(picture: _Picture, facts: ServerFacts) -> Compiled:
+    template = template_for(picture.plan, facts)
+    return compile_plan(picture.plan, template, facts, tiled_decode=picture.tiled)
+
+
+def _files(plan: Plan) -> Sequence[SourceFile]:
+    family = load_families().get(plan.family)
+    return family.files if family is not None else ()
+
+
+def _known(failure: BaseException) -> KizyError:
+    if isinstance(failure, KizyError):
+        return failure
+    log.debug("drawing failed", exc_info=failure)
+    return EngineError("drawing_failed", f"{type(failure).__name__}: {failure}")

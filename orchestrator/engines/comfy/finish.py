@@ -1,0 +1,79 @@
+"""Pictures on their way to a server and back."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from ....core.picture_files import FORMATS, open_picture, png_size
+from ....core.plan import Plan
+from ....imaging.blend import keep_outside, on_white, soft_mask
+
+MAX_PREVIEW_PIXELS = 4_000_000
+
+
+@contextlib.contextmanager
+def plain_picture(path: Path) -> Iterator[Path]:
+    """The file, or a PNG copy of it where ComfyUI would read it otherwise than Kizy does.
+
+    It takes an animation for several pictures, and 16 bits and palettes in ways of its own. Raises
+    PictureError, UnknownNameError `file_missing`.
+    """
+    with Image.open(path, formats=FORMATS) as picture:
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        plain = picture.mode in ("RGB", "RGBA", "L") and "transparency" not in picture.info
+        plain = plain and not turned and getattr(picture, "n_frames", 1) == 1
+    if plain:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="kizy-") as folder:
+        copy = Path(folder) / "picture.png"
+        open_picture(path).save(copy)
+        yield copy
+
+
+def finished(path: Path, plan: Plan) -> bytes:
+    """The downloaded picture as the PNG to save: of the planned size, unchanged outside a mask.
+
+    A PNG that is right already stays as it is. Raises PictureError `picture_unreadable` or
+    `picture_too_large`.
+    """
+    size = (plan.output_width, plan.output_height)
+    data = path.read_bytes()
+    if plan.mask is None and path.suffix == ".png" and png_size(data) == size:
+        return data
+    picture = open_picture(path)
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    if plan.mask is not None and plan.start is not None:
+        original = on_white(open_picture(Path(plan.start.picture.path)))
+        mask = soft_mask(
+            open_picture(Path(plan.mask.picture.path)), original.size, plan.mask.feather
+        )
+        if original.size != size:
+            original = original.resize(size, Image.Resampling.LANCZOS)
+            mask = mask.resize(size, Image.Resampling.BILINEAR)
+        picture = keep_outside(picture, original, mask)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def as_png(data: bytes) -> bytes | None:
+    """A preview as PNG; None if it is no picture that can be shown."""
+    if data.startswith(b"\x89PNG"):
+        return data
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP", "PNG")) as picture:
+            if picture.width * picture.height > MAX_PREVIEW_PIXELS:
+                return None
+            buffer = io.BytesIO()
+            picture.convert("RGB").save(buffer, "PNG", compress_level=1)
+            return buffer.getvalue()
+    except (UnidentifiedImageError, OSError, ValueError):
+        return None

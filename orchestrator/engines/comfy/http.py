@@ -1,0 +1,218 @@
+"""HTTP to one ComfyUI server: sizes and times have limits, the key goes to that server alone.
+
+Raises EngineError only: see reach.py.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin
+
+from ....core.files import replacing
+from . import reach
+from .address import Address, same_place
+from .timing import Timing
+
+if TYPE_CHECKING:
+    import requests
+
+SMALL = 64_000_000
+"""Bytes of an answer that is not known to be large: a queue holds whole graphs."""
+OBJECT_INFO = 200_000_000
+DOWNLOAD = 64_000_000_000
+_T = TypeVar("_T")
+_HOPS = 5
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`data`: the JSON; None where a body was not asked for."""
+
+    status: int
+    data: Any
+
+
+class _Auth:
+    """Sets the bearer key, or nothing. With it, requests asks no .netrc for another one."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = key
+
+    def __call__(self, request: Any) -> Any:
+        if self._key:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+        return request
+
+
+class Http:
+    """Requests to one server, from any thread. Connections are kept and used again."""
+
+    def __init__(self, address: Address, timing: Timing) -> None:
+        self._address = address
+        self._timing = timing
+        self._idle: queue.LifoQueue[requests.Session] = queue.LifoQueue()
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        limit: int = SMALL,
+        read: float | None = None,
+    ) -> Any:
+        """The JSON at `path`. `read`: seconds for the answer to begin, if not the usual."""
+
+        def ask() -> Any:
+            with self._send("GET", path, params=params, read=read) as response:
+                self._require_success(response, path)
+                return self._json(response, path, limit)
+
+        return _once_more(ask)
+
+    def post(self, path: str, body: Any, *, accept: tuple[int, ...] = ()) -> Answer:
+        """Send JSON once; the JSON of a success, or of an error status in `accept`.
+
+        An answer without a body gives None. AnswerLostError: it may have arrived.
+        """
+        with self._send("POST", path, json=body) as response:
+            if response.status_code not in accept:
+                self._require_success(response, path)
+            content = self._read(response, path, SMALL)
+            data = self._parsed(content, path) if content.strip() else None
+            return Answer(response.status_code, data)
+
+    def upload(self, path: str, fields: Mapping[str, str], name: str, file: IO[bytes]) -> Any:
+        """Send a form with one file as `image`; the JSON of the answer."""
+        files = {"image": (name, file, "application/octet-stream")}
+        with self._send("POST", path, data=dict(fields), files=files) as response:
+            self._require_success(response, path)
+            return self._json(response, path, SMALL)
+
+    def size(self, path: str, params: Mapping[str, str]) -> int | None:
+        """Length of a file in bytes; None if it is not there or the server does not say."""
+
+        def ask() -> int | None:
+            with self._send("HEAD", path, params=params) as response:
+                if response.status_code in (401, 403):
+                    self._require_success(response, path)
+                length = response.headers.get("Content-Length", "")
+                plain = "Content-Encoding" not in response.headers
+                response.content  # noqa: B018 - empty; the connection can be used again
+                known = response.status_code == 200 and length.isdigit() and plain
+                return int(length) if known else None
+
+        return _once_more(ask)
+
+    def download(self, path: str, params: Mapping[str, str], target: Path) -> None:
+        """Stream a file to `target`: a temporary name first. Raises StorageError too."""
+
+        def ask() -> None:
+            with self._send("GET", path, params=params) as response:
+                self._require_success(response, path)
+                with replacing(target) as temporary, temporary.open("wb") as file:
+                    for block in self._blocks(response, path, DOWNLOAD):
+                        file.write(block)
+
+        _once_more(ask)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except queue.Empty:
+                return
+
+    @contextmanager
+    def _send(
+        self, method: str, path: str, *, read: float | None = None, **options: Any
+    ) -> Iterator[requests.Response]:
+        import requests
+
+        session = self._session()
+        waits = (self._timing.connect, read or self._timing.read)
+        url, key, response = self._address.url + path, self._address.key, None
+        try:
+            for _ in range(_HOPS):
+                response = session.request(
+                    method,
+                    url,
+                    auth=_Auth(key),
+                    timeout=waits,
+                    stream=True,
+                    allow_redirects=False,
+                    **options,
+                )
+                target = response.headers.get("Location", "")
+                if not (response.is_redirect and target):
+                    yield response
+                    return
+                # Files may lie in another place; everything else belongs to ComfyUI alone.
+                url = urljoin(url, target)
+                if method != "GET" or path != "/view":
+                    raise reach.redirected(self._address, url)
+                key = self._address.key if same_place(url, self._address.url) else None
+                options.pop("params", None)
+                response.close()
+            raise reach.redirected(self._address, url)
+        except requests.RequestException as error:
+            raise reach.unreachable(self._address, error) from error
+        finally:
+            if response is not None:
+                response.close()
+            self._idle.put(session)
+
+    def _session(self) -> requests.Session:
+        import requests
+
+        try:
+            return self._idle.get_nowait()
+        except queue.Empty:
+            session = requests.Session()
+            # The environment's proxy knows nothing of this machine's own ports.
+            session.trust_env = not self._address.local
+            session.headers["User-Agent"] = "kizy"
+            return session
+
+    def _require_success(self, response: requests.Response, path: str) -> None:
+        if response.status_code // 100 == 2:
+            return
+        body = b"".join(self._blocks(response, path, SMALL))[:4000]
+        text = body.decode("utf-8", "replace")
+        raise reach.refused_status(self._address, path, response.status_code, text)
+
+    def _blocks(self, response: requests.Response, path: str, limit: int) -> Iterator[bytes]:
+        read = 0
+        for block in response.iter_content(_BLOCK):
+            read += len(block)
+            if read > limit:
+                raise reach.too_long(self._address, path, limit)
+            yield block
+
+    def _read(self, response: requests.Response, path: str, limit: int) -> bytes:
+        return b"".join(self._blocks(response, path, limit))
+
+    def _json(self, response: requests.Response, path: str, limit: int) -> Any:
+        return self._parsed(self._read(response, path, limit), path)
+
+    def _parsed(self, content: bytes, path: str) -> Any:
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError):
+            text = content[:4000].decode("utf-8", "replace")
+            raise reach.malformed(self._address, path, text) from None
+
+
+def _once_more(ask: Callable[[], _T]) -> _T:
+    """A kept connection may close at the moment of its use: what only reads is asked again."""
+    try:
+        return ask()
+    except reach.AnswerLostError:
+        return ask()

@@ -1,0 +1,121 @@
+"""The WebSocket of one job: what ComfyUI tells while it works. May break at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import reach
+from .address import Address
+from .messages import FEATURE_FLAGS, Message, parse
+from .timing import Timing
+
+if TYPE_CHECKING:
+    import websocket
+
+_MAX_FRAME = 64_000_000
+"""Bytes; previews are small pictures."""
+
+
+class SocketLostError(Exception):
+    """The socket is no more: broken, closed by the server, or it spoke nonsense."""
+
+
+class Listener:
+    """An open WebSocket with a client id. Only one thread may use it.
+
+    Raises EngineError `server_unreachable`, `server_refused`, `server_too_old` if none can be
+    opened.
+    """
+
+    def __init__(self, address: Address, client_id: str, timing: Timing) -> None:
+        self._timing = timing
+        self._socket = _opened(address, client_id, timing)
+        try:
+            self._socket.send(json.dumps(FEATURE_FLAGS))
+        except Exception as error:
+            self.close()
+            raise reach.unreachable(address, error) from error
+
+    def receive(self, wait: float) -> Message | None:
+        """The next message of interest; None if none came within `wait` seconds.
+
+        Raises SocketLostError.
+        """
+        end = time.monotonic() + wait
+        while True:
+            frame = self._frame(max(0.001, end - time.monotonic()))
+            if frame is None:
+                return None
+            message = parse(frame)
+            if message is not None or time.monotonic() >= end:
+                return message
+
+    def _frame(self, wait: float) -> str | bytes | None:
+        import websocket
+
+        socket = self._socket
+        try:
+            socket.settimeout(wait)
+            opcode, data = socket.recv_data()
+        except websocket.WebSocketTimeoutException:
+            # What has come of a frame is kept and goes on with the next call.
+            return None
+        except (websocket.WebSocketException, OSError, ValueError) as error:
+            raise SocketLostError(str(error)) from error
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            raise SocketLostError("closed by the server")
+        return data.decode("utf-8", "replace") if opcode == websocket.ABNF.OPCODE_TEXT else data
+
+    def close(self) -> None:
+        """Close it and wait a moment for the server to have noticed.
+
+        ComfyUI has one socket for a client id, and clears up after an old one late: a new one that
+        is opened too early would lose its place.
+        """
+        with contextlib.suppress(Exception):
+            self._socket.close(timeout=self._timing.close)
+
+
+def _opened(address: Address, client_id: str, timing: Timing) -> websocket.WebSocket:
+    import websocket
+
+    socket = _limited_socket()
+    header = {"User-Agent": "kizy"}
+    if address.key:
+        header["Authorization"] = f"Bearer {address.key}"
+    try:
+        socket.connect(
+            address.socket_url(client_id),
+            timeout=timing.connect,
+            header=header,
+            suppress_origin=True,
+            # websocket-client would send the key along to wherever a redirect points.
+            redirect_limit=0,
+        )
+    except websocket.WebSocketBadStatusException as error:
+        body = error.resp_body
+        text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
+        raise reach.refused_status(address, "/ws", error.status_code, text) from error
+    except (websocket.WebSocketException, OSError, ValueError) as error:
+        raise reach.unreachable(address, error) from error
+    return socket
+
+
+def _limited_socket() -> websocket.WebSocket:
+    """A WebSocket that refuses a frame of absurd length before it is read."""
+    import websocket
+
+    socket = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
+    frames: Any = socket.frame_buffer
+    read_length = frames.recv_length
+
+    def recv_length() -> None:
+        read_length()
+        if frames.length > _MAX_FRAME:
+            raise websocket.WebSocketProtocolException(f"a frame of {frames.length} bytes")
+
+    frames.recv_length = recv_length
+    return socket

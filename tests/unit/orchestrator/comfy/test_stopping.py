@@ -1,0 +1,129 @@
+"""Stopping our own job and nobody else's, on old servers and new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kizy.core.errors import CancelledError
+from kizy.orchestrator.engines.comfy.client import ComfyClient
+
+from tests.fakes.comfyui import FakeComfyUI
+from tests.fakes.comfyui_following import done_of
+from tests.fakes.comfyui_graphs import (
+    drawing,
+    drawing_graph,
+    new_id,
+    picture,
+    picture_graph,
+)
+
+Connect = Callable[..., ComfyClient]
+
+
+@pytest.fixture(params=[False, True], ids=["old", "new"])
+def any_age(request: pytest.FixtureRequest) -> Any:
+    """A fake as 0.3.64, and one as versions with an atomic cancel."""
+    with FakeComfyUI(newer=request.param) as fake:
+        yield fake
+
+
+def test_a_running_job_is_stopped(
+    any_age: FakeComfyUI, connect: Connect, following: Callable[..., Any]
+) -> None:
+    client = connect(url=any_age.url)
+    any_age.pace.hold("step")
+    prompt_id = new_id()
+    client.submit(drawing_graph(), prompt_id)
+    job = following(client.follow(prompt_id, drawing()))
+    any_age.pace.wait()
+    client.cancel(prompt_id)
+    assert isinstance(job.failure(), CancelledError)
+    assert any_age.history() == {prompt_id: "error"}
+
+
+def test_a_waiting_job_is_stopped(
+    any_age: FakeComfyUI, connect: Connect, following: Callable[..., Any]
+) -> None:
+    client = connect(url=any_age.url)
+    any_age.pace.hold("node")
+    other = any_age.add_foreign_job()
+    any_age.pace.wait()
+    prompt_id = new_id()
+    client.submit(picture_graph(), prompt_id)
+    job = following(client.follow(prompt_id, picture()))
+    client.cancel(prompt_id)
+    assert isinstance(job.failure(), CancelledError)
+    any_age.pace.release()
+    assert any_age.at_work() in ([other], [])
+    assert any_age.ran(prompt_id) == 0
+
+
+def test_nobody_else_is_stopped(any_age: FakeComfyUI, connect: Connect) -> None:
+    client = connect(url=any_age.url)
+    any_age.pace.hold("step")
+    other = any_age.add_foreign_job(drawing_graph())
+    any_age.pace.wait()
+    for prompt_id in (new_id(), new_id()):
+        client.cancel(prompt_id)
+    mine = new_id()
+    client.submit(picture_graph(), mine)
+    client.cancel(mine)
+    with pytest.raises(CancelledError):
+        list(client.follow(mine, picture()))
+    any_age.pace.release()
+    last = new_id()
+    client.submit(picture_graph(2), last)
+    done_of(client, last, picture(2))
+    assert any_age.history()[other] == "success"
+    # The interrupt is sent only while our own job runs.
+    assert "POST /interrupt" not in any_age.requests
+
+
+def test_the_atomic_cancel_is_looked_for_once(fake: FakeComfyUI, client: ComfyClient) -> None:
+    for _ in range(3):
+        client.cancel(new_id())
+    assert len([r for r in fake.requests if r.endswith("/cancel")]) == 1
+
+
+def test_a_server_with_an_atomic_cancel_needs_nothing_else(connect: Connect) -> None:
+    with FakeComfyUI(newer=True) as fake:
+        client = connect(url=fake.url)
+        client.cancel(new_id())
+        assert [r for r in fake.requests if r.startswith("POST") and "/cancel" not in r] == []
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_an_interrupt_that_is_lost_before_the_start_is_repeated(
+    newer: bool, connect: Connect, following: Callable[..., Any]
+) -> None:
+    with FakeComfyUI(newer=newer) as fake:
+        client = connect(url=fake.url)
+        # Trap 11: between the queue and the start.
+        fake.pace.hold("dequeued")
+        prompt_id = new_id()
+        client.submit(drawing_graph(), prompt_id)
+        job = following(client.follow(prompt_id, drawing()))
+        fake.pace.wait()
+        client.cancel(prompt_id)
+        fake.pace.hold("step")
+        assert isinstance(job.failure(), CancelledError)
+        assert fake.ran(prompt_id) == 0
+
+
+def test_stopping_a_job_that_is_over_changes_nothing(
+    fake: FakeComfyUI, client: ComfyClient
+) -> None:
+    prompt_id = new_id()
+    client.submit(picture_graph(), prompt_id)
+    done_of(client, prompt_id, picture())
+    client.cancel(prompt_id)
+    assert done_of(client, prompt_id, picture()).outputs
+
+
+def test_stopping_while_the_server_is_away_does_not_raise(
+    fake: FakeComfyUI, client: ComfyClient
+) -> None:
+    fake.stop()
+    client.cancel(new_id())

@@ -1,0 +1,445 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kizy.core.errors import EngineError, InputError, KizyError, PictureError
+from kizy.core.plan import (
+    DrawStage,
+    EnlargeStage,
+    ImproveStage,
+    InputPicture,
+    ModelFile,
+    Plan,
+    PlannedStart,
+    SecondPassStage,
+)
+from kizy.orchestrator.templates.check import problems
+from kizy.orchestrator.templates.compile import Compiled, compile_plan, drawn_steps
+from kizy.orchestrator.templates.library import load_templates, template_for
+from kizy.orchestrator.templates.mask_fragment import softness
+from kizy.orchestrator.templates.server import ServerFacts
+
+MakePlan = Callable[..., Plan]
+ServerWith = Callable[..., ServerFacts]
+
+GRAPHS = Path(__file__).parents[3] / "data" / "graphs"
+
+SECOND = SecondPassStage(factor=1.5, strength=0.4, steps=20)
+ENLARGE = EnlargeStage(factor=2, model=ModelFile(name="starter-enlarger-x4"))
+
+TEMPLATE_MODELS = {
+    "starter-checkpoint": "starter",
+    "sd15-checkpoint": "v1-5-pruned-emaonly-fp16.safetensors",
+    "sdxl-checkpoint": "sd_xl_base_1.0.safetensors",
+    "sd35-checkpoint": "sd3.5_large_fp8_scaled.safetensors",
+    "sd35-encoders": "sd3.5_large.safetensors",
+    "sd35-split": "sd3.5_large.safetensors",
+    "flux1-dev-checkpoint": "flux1-dev-fp8.safetensors",
+    "flux1-dev-split": "flux1-dev.safetensors",
+    "flux1-schnell-checkpoint": "flux1-schnell-fp8.safetensors",
+    "flux1-schnell-split": "flux1-schnell.safetensors",
+}
+
+
+def node(compiled: Compiled, title: str) -> dict[str, Any]:
+    return next(n for n in compiled.graph.values() if n["_meta"]["title"] == title)
+
+
+def titles(compiled: Compiled) -> list[str]:
+    return [n["_meta"]["title"] for n in compiled.graph.values()]
+
+
+def source(compiled: Compiled, node_title: str, name: str) -> str:
+    """The title of the node that an input comes from."""
+    return compiled.graph[node(compiled, node_title)["inputs"][name][0]]["_meta"]["title"]
+
+
+def compiled_on(server: ServerFacts, plan: Plan, **more: Any) -> Compiled:
+    return compile_plan(plan, template_for(plan, server), server, **more)
+
+
+def fragment_sets() -> Iterator[dict[str, Any]]:
+    """Every sensible set: any of LoRAs, second pass, control, enlarge, tiles; start and mask."""
+    for start in ({}, {"start": 0.6}, {"start": 1.0, "mask": 0}, {"start": 0.7, "mask": 9}):
+        for bits in range(32):
+            chosen: dict[str, Any] = dict(start)
+            if bits & 1:
+                chosen["loras"] = (("nadia", 0.8), ("watercolour", 1.0))
+            if bits & 2:
+                chosen["controls"] = ("canny", "depth")
+            stages = [DrawStage(), *([SECOND] * bool(bits & 4)), *([ENLARGE] * bool(bits & 8))]
+            chosen["stages"] = tuple(stages)
+            chosen["tiled_decode"] = bool(bits & 16)
+            yield chosen
+
+
+def test_all_text_to_image_templates_are_tried_here() -> None:
+    known = {key for key, template in load_templates().items() if not template.is_fragment}
+    assert known == set(TEMPLATE_MODELS)
+
+
+@pytest.mark.parametrize("template", TEMPLATE_MODELS)
+def test_every_template_with_every_set_of_fragments_fits_the_server(
+    template: str, make_plan: MakePlan, server: ServerFacts
+) -> None:
+    read = load_templates()[template]
+    for chosen in fragment_sets():
+        tiled = chosen.pop("tiled_decode")
+        if read.family == "starter":
+            chosen.pop("controls", None)
+        enlarged = ENLARGE in chosen["stages"]
+        plan = make_plan(read.family, model=ModelFile(name=TEMPLATE_MODELS[template]), **chosen)
+        grown = 2 if enlarged else 1
+        plan = plan.model_copy(
+            update={
+                "output_width": plan.width * grown,
+                "output_height": plan.height * grown,
+            }
+        )
+        compiled = compile_plan(plan, read, server, tiled_decode=tiled)
+        assert problems(compiled.graph, server) == [], chosen
+        shown = titles(compiled)
+        assert len(set(shown)) == len(shown)
+        assert len(compiled.outputs) == 1
+        assert ("Decode in tiles" in shown) == tiled
+        assert ("Empty latent" in shown) == (plan.start is None)
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [
+        (
+            "sdxl-loras-mask",
+            {
+                "name": "sdxl",
+                "loras": (("nadia", 0.8), ("watercolour", 0.5)),
+                "start": 1.0,
+                "mask": 8,
+                "output_width": 1000,
+                "output_height": 1000,
+            },
+        ),
+        (
+            "flux1-dev-split-control",
+            {"name": "flux1-dev", "controls": ("canny",), "width": 1152, "height": 896},
+        ),
+        ("sdxl-start-second-pass", {"name": "sdxl", "start": 0.6, "stages": (DrawStage(), SECOND)}),
+    ],
+)
+def test_a_graph_is_what_it_was(
+    name: str, chosen: dict[str, Any], make_plan: MakePlan, server: ServerFacts
+) -> None:
+    graph = compiled_on(server, make_plan(**chosen)).graph
+    assert graph == json.loads((GRAPHS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_the_same_plan_gives_the_same_graph(make_plan: MakePlan, server: ServerFacts) -> None:
+    chosen: dict[str, Any] = {"loras": (("nadia", 0.8),), "start": 0.5, "mask": 9}
+    first = compiled_on(server, make_plan("sdxl", **chosen))
+    first.graph["1"]["inputs"]["ckpt_name"] = "changed by somebody"
+    second = compiled_on(server, make_plan("sdxl", **chosen))
+    third = compiled_on(server, make_plan("sdxl", **chosen))
+    assert json.dumps(second.graph) == json.dumps(third.graph)
+    assert second.graph["1"]["inputs"]["ckpt_name"] == "sd_xl_base_1.0.safetensors"
+
+
+def test_everything_of_the_plan_reaches_the_sampler(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    plan = make_plan("sdxl", seed=2**63, steps=31, guidance=5.5, sampler="euler")
+    compiled = compiled_on(server, plan, prefix="kizy/abc")
+    given = node(compiled, "Sample")["inputs"]
+    assert (given["seed"], given["steps"], given["cfg"]) == (2**63, 31, 5.5)
+    assert (given["sampler_name"], given["scheduler"]) == ("euler", "karras")
+    assert node(compiled, "Positive prompt")["inputs"]["text"] == "a fox in the snow"
+    assert node(compiled, "Negative prompt")["inputs"]["text"] == "blurry"
+    assert node(compiled, "Save picture")["inputs"]["filename_prefix"] == "kizy/abc"
+    assert compiled.samplers == {"5": 31}
+    assert compiled.template == "sdxl-checkpoint"
+    assert compiled.uploads == ()
+
+
+def test_distilled_guidance_goes_to_its_own_node_and_cfg_stays_1(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    compiled = compiled_on(server, make_plan("flux1-dev", guidance=2.5))
+    assert node(compiled, "Guidance")["inputs"]["guidance"] == 2.5
+    assert node(compiled, "Sample")["inputs"]["cfg"] == 1.0
+    assert source(compiled, "Sample", "positive") == "Guidance"
+    assert source(compiled, "Sample", "negative") == "No negative prompt"
+    assert node(compiled, "Empty latent")["class_type"] == "EmptySD3LatentImage"
+
+
+def test_flux_schnell_takes_neither_guidance_nor_negative(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    compiled = compiled_on(server, make_plan("flux1-schnell", guidance=3.0))
+    assert node(compiled, "Sample")["inputs"]["cfg"] == 1.0
+    assert "Guidance" not in titles(compiled)
+
+
+def test_text_encoders_are_found_under_their_other_names(
+    make_plan: MakePlan, server_with: ServerWith
+) -> None:
+    encoders = ["flux\\clip_l.safetensors", "t5/t5xxl_fp8_e4m3fn.safetensors"]
+    server = server_with(
+        DualCLIPLoader__clip_name1=encoders,
+        DualCLIPLoader__clip_name2=encoders,
+        VAELoader__vae_name=["FLUX1/ae.safetensors"],
+    )
+    compiled = compiled_on(server, make_plan("flux1-dev"))
+    given = node(compiled, "Load text encoders")["inputs"]
+    assert (given["clip_name1"], given["clip_name2"]) == (encoders[0], encoders[1])
+    assert node(compiled, "Load VAE")["inputs"]["vae_name"] == "FLUX1/ae.safetensors"
+
+
+def test_a_missing_text_encoder_says_where_to_get_it(
+    make_plan: MakePlan, server_with: ServerWith
+) -> None:
+    server = server_with(DualCLIPLoader__clip_name2=["clip_l.safetensors"])
+    with pytest.raises(EngineError, match=r"no text encoder called \"t5xxl_fp16") as caught:
+        compiled_on(server, make_plan("flux1-dev"))
+    assert caught.value.code == "server_model_missing"
+    assert "comfyanonymous/flux_text_encoders" in caught.value.fix
+    assert "models/text_encoders" in caught.value.fix
+
+
+def test_a_missing_vae_says_the_name_to_save_it_under(
+    make_plan: MakePlan, server_with: ServerWith
+) -> None:
+    server = server_with(
+        CheckpointLoaderSimple__ckpt_name=[], VAELoader__vae_name=["ae.safetensors"]
+    )
+    plan = make_plan("sd35", model=ModelFile(name="sd3.5_large.safetensors"))
+    with pytest.raises(EngineError, match="no VAE") as caught:
+        compiled_on(server, plan)
+    assert "sd3.5_vae.safetensors" in caught.value.fix
+    assert "vae/diffusion_pytorch_model.safetensors" in caught.value.fix
+
+
+def test_a_missing_lora_is_answered_with_the_nearest(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    with pytest.raises(EngineError, match='Did you mean "nadia"') as caught:
+        compiled_on(server, make_plan("sdxl", loras=(("nadja", 1.0),)))
+    assert caught.value.code == "server_model_missing"
+    assert "models/loras" in caught.value.fix
+
+
+def test_loras_are_chained_in_the_plans_order(make_plan: MakePlan, server: ServerFacts) -> None:
+    plan = make_plan("sdxl", loras=(("nadia", 0.8), ("watercolour", 1.0)))
+    compiled = compiled_on(server, plan)
+    first = node(compiled, "Apply LoRA")["inputs"]
+    assert first["lora_name"] == "people/nadia.safetensors"
+    assert (first["strength_model"], first["strength_clip"]) == (0.8, 0.4)
+    assert source(compiled, "Apply LoRA", "model") == "Load checkpoint"
+    assert source(compiled, "Apply LoRA 2", "model") == "Apply LoRA"
+    assert source(compiled, "Sample", "model") == "Apply LoRA 2"
+    assert source(compiled, "Negative prompt", "clip") == "Apply LoRA 2"
+
+
+@pytest.mark.parametrize(
+    ("without", "said", "fix"),
+    [
+        ("FluxGuidance", "no node FluxGuidance, which belongs to ComfyUI itself", "0.3.64"),
+        ("UNETLoader", "no node UNETLoader", "0.3.64"),
+    ],
+)
+def test_a_missing_node_says_whose_it_is(
+    without: str, said: str, fix: str, make_plan: MakePlan, server_with: ServerWith
+) -> None:
+    server = server_with(without=(without,))
+    with pytest.raises(EngineError, match=said) as caught:
+        compile_plan(make_plan("flux1-dev"), load_templates()["flux1-dev-split"], server)
+    assert caught.value.code == "server_node_missing"
+    assert fix in caught.value.fix
+
+
+def test_a_missing_node_of_a_fragment_is_found_too(
+    make_plan: MakePlan, server_with: ServerWith
+) -> None:
+    server = server_with(without=("LoraLoader",))
+    with pytest.raises(EngineError) as caught:
+        compiled_on(server, make_plan("sdxl", loras=(("nadia", 1.0),)))
+    assert caught.value.code == "server_node_missing"
+
+
+def test_a_sampler_that_the_server_lacks_is_refused(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    with pytest.raises(InputError, match='no sampler "oiler"') as caught:
+        compiled_on(server, make_plan("sdxl", sampler="oiler"))
+    assert caught.value.code == "request_invalid"
+    with pytest.raises(InputError, match=r'no scheduler "karas".*"karras"'):
+        compiled_on(server, make_plan("sdxl", scheduler="karas"))
+
+
+def test_a_template_of_another_family_is_refused(make_plan: MakePlan, server: ServerFacts) -> None:
+    with pytest.raises(EngineError) as caught:
+        compile_plan(make_plan("sdxl"), load_templates()["sd15-checkpoint"], server)
+    assert caught.value.code == "template_invalid"
+
+
+def test_a_start_picture_takes_the_place_of_the_empty_latent(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    compiled = compiled_on(server, make_plan("sdxl", start=0.6))
+    sample = node(compiled, "Sample")["inputs"]
+    assert (sample["steps"], sample["denoise"]) == (15, 0.6)
+    assert source(compiled, "Sample", "latent_image") == "Encode start picture"
+    assert "Empty latent" not in titles(compiled)
+    scaled = node(compiled, "Scale to drawing size")["inputs"]
+    assert (scaled["width"], scaled["height"], scaled["crop"]) == (1024, 1024, "disabled")
+    assert [upload.name for upload in compiled.uploads] == [f"kizy/{'a' * 64}.png"]
+    assert compiled.samplers == {"5": 15}
+
+
+def test_a_picture_that_is_used_twice_is_uploaded_once(
+    make_plan: MakePlan, server: ServerFacts, picture: Callable[..., InputPicture]
+) -> None:
+    start = PlannedStart(picture=picture("0", "JPG"), strength=0.5)
+    plan = make_plan("sdxl", controls=("canny",)).model_copy(update={"start": start})
+    names = [upload.name for upload in compiled_on(server, plan).uploads]
+    assert names == [f"kizy/{'0' * 64}.jpg", f"kizy/{'0' * 64}.png"]
+    twice = make_plan("sdxl", controls=("canny",)).controls * 2
+    plan = make_plan("sdxl").model_copy(update={"controls": twice})
+    assert len(compiled_on(server, plan).uploads) == 1
+
+
+def test_a_mask_needs_a_start_picture(make_plan: MakePlan, server: ServerFacts) -> None:
+    with pytest.raises(PictureError) as caught:
+        compiled_on(server, make_plan("sdxl", mask=8))
+    assert caught.value.code == "mask_unusable"
+
+
+def test_the_mask_is_put_back_behind_every_other_stage(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    plan = make_plan("sdxl", start=1.0, mask=0, stages=(DrawStage(), ENLARGE))
+    plan = plan.model_copy(update={"output_width": 2000, "output_height": 1990})
+    compiled = compiled_on(server, plan)
+    assert source(compiled, "Save picture", "images") == "Keep all outside the mask"
+    assert source(compiled, "Keep all outside the mask", "source") == "Scale to final size"
+    original = node(compiled, "Start picture at final size")["inputs"]
+    assert (original["width"], original["height"]) == (2000, 1990)
+    latent = node(compiled, "Scale mask to the latent")["inputs"]
+    assert (latent["width"], latent["height"]) == (128, 128)
+    assert source(compiled, "Sample", "latent_image") == "Draw only inside the mask"
+
+
+@pytest.mark.parametrize("size", [(16, 16), (64, 2000), (1024, 1024), (8192, 8192)])
+@pytest.mark.parametrize("feather", [1, 2, 8, 18, 100, 512])
+def test_a_soft_border_stays_within_what_the_nodes_take(
+    size: tuple[int, int], feather: int
+) -> None:
+    soft = softness(*size, feather)
+    assert 1 <= soft.radius <= 31
+    assert soft.radius < min(soft.width, soft.height)
+    assert 0.1 <= soft.sigma <= 10
+    assert soft.erode < 0 < soft.reach <= 31
+
+
+def test_controls_are_chained_and_get_the_vae_where_it_is_needed(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    compiled = compiled_on(server, make_plan("flux1-dev", controls=("canny", "depth")))
+    assert source(compiled, "Apply ControlNet", "vae") == "Load VAE"
+    assert source(compiled, "Apply ControlNet", "positive") == "Guidance"
+    assert source(compiled, "Apply ControlNet 2", "negative") == "Apply ControlNet"
+    assert source(compiled, "Sample", "positive") == "Apply ControlNet 2"
+    given = node(compiled, "Apply ControlNet")["inputs"]
+    assert (given["strength"], given["start_percent"], given["end_percent"]) == (0.8, 0.0, 0.9)
+
+
+def test_a_union_controlnet_is_told_the_kind(make_plan: MakePlan, server: ServerFacts) -> None:
+    compiled = compiled_on(server, make_plan("sdxl", controls=("depth",)))
+    assert node(compiled, "Kind of map")["inputs"]["type"] == "depth"
+    assert source(compiled, "Apply ControlNet", "control_net") == "Kind of map"
+
+
+def test_a_second_pass_samples_again_at_a_multiple(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    plan = make_plan("sdxl", stages=(DrawStage(), SECOND), output_width=1536, output_height=1536)
+    compiled = compiled_on(server, plan)
+    larger = node(compiled, "Enlarge latent")["inputs"]
+    assert (larger["width"], larger["height"]) == (1536, 1536)
+    again = node(compiled, "Sample again")["inputs"]
+    assert (again["steps"], again["denoise"], again["cfg"]) == (8, 0.4, 7.0)
+    assert source(compiled, "Decode", "samples") == "Sample again"
+    assert sorted(compiled.samplers.values()) == [8, 25]
+    assert "Scale to final size" not in titles(compiled)
+
+
+def test_enlarging_ends_at_the_planned_size(make_plan: MakePlan, server: ServerFacts) -> None:
+    plan = make_plan("starter", stages=(DrawStage(), ENLARGE), output_width=250, output_height=260)
+    compiled = compiled_on(server, plan)
+    assert node(compiled, "Load enlarger")["inputs"]["model_name"] == "kizy-enlarger-x4.safetensors"
+    final = node(compiled, "Scale to final size")["inputs"]
+    assert (final["width"], final["height"]) == (250, 260)
+
+
+def test_above_four_times_the_enlarger_runs_twice(make_plan: MakePlan, server: ServerFacts) -> None:
+    stage = EnlargeStage(factor=6, model=ModelFile(name="starter-enlarger-x4"))
+    plan = make_plan("starter", stages=(DrawStage(), stage), output_width=770, output_height=768)
+    compiled = compiled_on(server, plan)
+    between = node(compiled, "Scale to final size")["inputs"]
+    assert (between["width"], between["height"]) == (193, 192)
+    final = node(compiled, "Scale to final size 2")["inputs"]
+    assert (final["width"], final["height"]) == (770, 768)
+
+
+def test_a_size_that_was_not_drawn_is_scaled_to(make_plan: MakePlan, server: ServerFacts) -> None:
+    compiled = compiled_on(server, make_plan("sdxl", output_width=1000, output_height=1010))
+    assert source(compiled, "Save picture", "images") == "Scale to final size"
+    assert node(compiled, "Scale to final size")["inputs"]["height"] == 1010
+
+
+def test_a_missing_enlarger_of_kizy_needs_the_pack(
+    make_plan: MakePlan, server_with: ServerWith
+) -> None:
+    server = server_with(UpscaleModelLoader__model_name=[])
+    with pytest.raises(EngineError) as caught:
+        compiled_on(server, make_plan("sdxl", stages=(DrawStage(), ENLARGE)))
+    assert caught.value.code == "server_model_missing"
+    assert "ComfyUI-Kizy" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        (DrawStage(), ImproveStage(what="faces", amount="normal")),
+        (DrawStage(), ENLARGE, SECOND),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    stages: tuple[Any, ...], make_plan: MakePlan, server: ServerFacts
+) -> None:
+    with pytest.raises(KizyError) as caught:
+        compiled_on(server, make_plan("sdxl", stages=stages))
+    assert caught.value.code == "feature_unavailable"
+
+
+def test_tiled_decode_takes_the_place_of_decode(make_plan: MakePlan, server: ServerFacts) -> None:
+    compiled = compiled_on(server, make_plan("sdxl"), tiled_decode=True)
+    assert source(compiled, "Save picture", "images") == "Decode in tiles"
+    assert "Decode" not in titles(compiled)
+
+
+def test_ksampler_draws_the_same_steps_as_the_embedded_engine() -> None:
+    for steps in range(1, 61):
+        for percent in range(1, 101):
+            strength = percent / 100
+            drawn, denoise = drawn_steps(steps, strength)
+            assert drawn == max(1, min(steps, round(steps * strength)))
+            assert (int(drawn / denoise) if denoise <= 0.9999 else drawn) == steps
+
+
+def test_a_strength_of_nothing_samples_nothing(make_plan: MakePlan, server: ServerFacts) -> None:
+    compiled = compiled_on(server, make_plan("sdxl", start=0.0))
+    assert node(compiled, "Sample")["inputs"]["denoise"] == 0.0
+    assert compiled.samplers == {}

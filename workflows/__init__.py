@@ -1,0 +1,1 @@
+"""Data only: workflows for the template browser of ComfyUI."""

@@ -1,0 +1,1 @@
+"""Data only: the graphs that the orchestrator fills in."""
