@@ -62,10 +62,12 @@ class TensorRule(Frozen):
 class CheckpointFacts(Frozen):
     """How a checkpoint is recognised; names count from the denoiser's root in the file.
 
-    `architectures`: values of the metadata `modelspec.architecture`.
+    `architectures`: values of the metadata `modelspec.architecture`. `twin_of`: a family whose
+    checkpoints have the same tensors, so that only metadata or the file's name can tell.
     """
 
     rules: tuple[TensorRule, ...] = ()
+    twin_of: str | None = None
     architectures: tuple[str, ...] = ()
 
 
@@ -74,11 +76,15 @@ class LoraFacts(Frozen):
 
     `architectures` and `base_versions` are values of the metadata `modelspec.architecture`
     (before the slash) and `ss_base_model_version`. `twin_of`: a family whose LoRAs have the same
-    tensors, so that only the metadata can tell. `strangers`: values of either key that other
-    models write whose LoRAs look the same.
+    tensors, so that only the metadata or the file's name can tell. `strangers`: values of either
+    key that other models write whose LoRAs look the same. `modules`: patterns of the denoiser's
+    modules, of which a LoRA for the denoiser has at least one; `shapes`: of tensors that have these
+    shapes wherever they are. Both only refute metadata that lie.
     """
 
     rules: tuple[TensorRule, ...] = ()
+    modules: tuple[str, ...] = ()
+    shapes: tuple[TensorFact, ...] = ()
     twin_of: str | None = None
     architectures: tuple[str, ...] = ()
     base_versions: tuple[str, ...] = ()
@@ -174,6 +180,32 @@ class ComfyFacts(Frozen):
     control: ControlForm | None = None
 
 
+class Variant(Frozen):
+    """A fine-tune with the tensors of its family, and LoRAs of its own.
+
+    It is told by parts of names of files in lower case and without anything but letters and digits
+    (`names`), by whole words of such names (`words`, where a part would fit by accident), or by
+    tags that only its data sets have (`telling_tags`). `quality_tags`: what its prompts begin with.
+    None: as its family.
+    """
+
+    id: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
+    name: str
+    aliases: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    telling_tags: tuple[str, ...] = ()
+    prompt_style: Literal["tags"] = "tags"
+    quality_tags: str = ""
+    default_negative: str = ""
+    clip_skip: int | None = Field(default=None, ge=1, le=12)
+    sampler: str | None = None
+    scheduler: str | None = None
+    steps: int | None = Field(default=None, ge=1)
+    guidance: float | None = Field(default=None, ge=0)
+    licence: Licence | None = None
+
+
 class Family(Frozen):
     """Everything that holds for all models of a family.
 
@@ -183,6 +215,7 @@ class Family(Frozen):
     `latent_factor`: pixels to a latent, a side.
     `prompt_tokens`: what the text encoders read. `enlarge`: factor that a picture is saved at
     unless asked otherwise. `embedded`: Kizy draws it in its own process.
+    `variants`: well-known fine-tunes, which need other prompts.
     """
 
     id: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
@@ -213,6 +246,15 @@ class Family(Frozen):
     diffusers: DiffusersFacts | None = None
     comfyui: ComfyFacts
     files: tuple[SourceFile, ...] = ()
+    variants: tuple[Variant, ...] = ()
+
+    def variant(self, name: str) -> Variant | None:
+        """The variant of that id, name or alias, in any case; None if there is none."""
+        wanted = name.strip().casefold()
+        for known in self.variants:
+            if wanted in (word.casefold() for word in (known.id, known.name, *known.aliases)):
+                return known
+        return None
 
     @model_validator(mode="after")
     def _complete(self) -> Family:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,17 +11,39 @@ from ..core.files import sha256_of
 from ..core.home import loras_folder
 from ..core.request import Frozen
 from .family import load_families
-from .recognize import lora_family, lora_modules
-from .safetensors_header import PICKLE_SUFFIXES, is_file, read_header, readable
+from .reading import Reader, Reading
+from .safetensors_header import PICKLE_SUFFIXES, is_file, readable
+from .training_words import triggers
+
+__all__ = [
+    "SUFFIX",
+    "LoraEntry",
+    "file_sha256",
+    "find_lora",
+    "list_loras",
+    "read_lora",
+    "triggers",
+    "what_it_is",
+]
 
 SUFFIX = ".safetensors"
-MAX_TRIGGERS = 8
-MAX_TRIGGER_LENGTH = 100
-MAX_TAGS_LENGTH = 5_000_000
-"""Characters of `ss_tag_frequency` that are still looked at."""
 
-DOMINATING = 1.5
-"""A tag is taken for the trigger if it is this many times as frequent as the next one."""
+_READER = Reader()
+_WORDS = {
+    "controlnet": "a ControlNet",
+    "embedding": "an embedding (textual inversion)",
+    "vae": "a VAE",
+    "text_encoder": "a text encoder",
+    "adapter": "an adapter of another kind (such as IP-Adapter)",
+}
+_PLACES = {
+    "model": "checkpoints",
+    "controlnet": "controlnet",
+    "embedding": "embeddings",
+    "vae": "vae",
+    "text_encoder": "text_encoders",
+}
+"""What it is -> ComfyUI's folder for it."""
 
 
 class LoraEntry(Frozen):
@@ -79,34 +98,32 @@ def read_lora(path: Path) -> LoraEntry:
     Raises UnknownNameError `file_missing`, ModelFileError `model_file_pickled` or
     `model_file_damaged` (also for a safetensors file that holds no LoRA).
     """
-    header = read_header(path)
-    family = lora_family(header, load_families())
-    modules = lora_modules(header)
-    if not modules.names and family is None:
-        message = f"{path.name} holds no LoRA."
+    reading = _READER.read(path)
+    if reading.what != "lora":
+        message = f"{path.name} holds no LoRA: {what_it_is(reading)}"
         raise ModelFileError("model_file_damaged", message, fix="Choose a LoRA file.")
     return LoraEntry(
         name=readable(path.stem),
         path=path,
-        family=family.id if family else None,
-        rank=modules.rank,
-        alpha=modules.alpha,
-        triggers=triggers(header.metadata),
-        size=header.size,
+        family=reading.family,
+        rank=reading.rank,
+        alpha=reading.alpha,
+        triggers=reading.triggers,
+        size=reading.size,
     )
 
 
-def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Trigger words: `modelspec.trigger_phrase` at its commas, else the dominating training tag.
-
-    Without control characters, each at most 100 characters long, at most 8.
-    """
-    said = [_plain(part) for part in metadata.get("modelspec.trigger_phrase", "").split(",")]
-    found = list(dict.fromkeys(part for part in said if part))
-    if not found:
-        tag = _plain(_dominating_tag(metadata.get("ss_tag_frequency", "")))
-        found = [tag] if tag else []
-    return tuple(found[:MAX_TRIGGERS])
+def what_it_is(reading: Reading) -> str:
+    """Plain words for a file that is no LoRA, such as "it is a VAE"; where it belongs."""
+    if reading.what == "model":
+        family = load_families().get(reading.family or "")
+        words = f"a whole model ({family.name})" if family else "a whole model"
+    else:
+        words = _WORDS.get(reading.what, "")
+    if not words:
+        return "its tensors are of another kind."
+    place = _PLACES.get(reading.what)
+    return f"it is {words}" + (f" and belongs into the folder {place}." if place else ".")
 
 
 def file_sha256(path: Path) -> str:
@@ -141,30 +158,3 @@ def _listed(path: Path) -> LoraEntry:
         return read_lora(path)
     except KizyError as error:
         return LoraEntry(name=readable(path.stem), path=path, problem=readable(error.message))
-
-
-def _dominating_tag(text: str) -> str:
-    """The tag that stands out in sd-scripts' `{folder: {tag: count}}`; empty if none does."""
-    if not text or len(text) > MAX_TAGS_LENGTH:
-        return ""
-    try:
-        folders = json.loads(text)
-    except (ValueError, RecursionError):
-        return ""
-    counts: Counter[str] = Counter()
-    for tags in folders.values() if isinstance(folders, dict) else ():
-        for tag, count in tags.items() if isinstance(tags, dict) else ():
-            if type(count) is int and count > 0:
-                counts[tag.strip()] += count
-    ranked = counts.most_common(2)
-    if not ranked:
-        return ""
-    if len(ranked) == 2 and ranked[0][1] < DOMINATING * ranked[1][1]:
-        return ""
-    return ranked[0][0]
-
-
-def _plain(text: str) -> str:
-    """One line without control, format and surrogate characters, cut to a sane length."""
-    kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text[:1000])
-    return " ".join(kept.split())[:MAX_TRIGGER_LENGTH].rstrip()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import translate
 from functools import lru_cache
 
-from .family import ANY, Family, TensorFact, TensorRule
-from .safetensors_header import Header, read_scalar
+from .family import ANY, Family, TensorFact, TensorRule, Variant
+from .safetensors_header import Header, read_scalar, readable
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+DENOISER = ("lora_unet_", "lora_transformer_")
+"""What the module names of a LoRA for the denoiser begin with."""
 
 # Where a checkpoint keeps its denoiser; the empty one: the file is the denoiser alone.
 _CHECKPOINT_ROOTS = ("model.diffusion_model.", "diffusion_model.", "")
@@ -38,6 +40,7 @@ _PARTS = (
     *((suffix, ".lora_up.weight") for suffix in _UP),
     (".alpha", ".alpha"),
 )
+_PART_ENDS = tuple(suffix for suffix, _ in _PARTS)
 _KOHYA_ROOTS = (
     ("unet.", "lora_unet_"),
     ("diffusion_model.", "lora_unet_"),
@@ -63,17 +66,24 @@ class LoraModules:
     alpha: float | None
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a LoRA's tensors say. `family`: proven by them; `refuted`: ids that they rule out."""
+
+    family: str | None
+    refuted: frozenset[str] = frozenset()
+
+
+UNKNOWN = Verdict(None)
+"""Tensors that say nothing."""
+
+
 def checkpoint_family(header: Header, families: Mapping[str, Family]) -> Family | None:
     """The family of a checkpoint, or of a denoiser alone; None if no family fits."""
-    for root in _CHECKPOINT_ROOTS:
-        shapes = {
-            name[len(root) :]: tensor.shape
-            for name, tensor in header.tensors.items()
-            if name.startswith(root)
-        }
-        for family in families.values():
-            if _fits_any(family.checkpoint.rules, shapes):
-                return family
+    shapes = {name: tensor.shape for name, tensor in header.tensors.items()}
+    proven = checkpoint_by_tensors(shapes, families)
+    if proven is not None:
+        return _checkpoint_twin(header, families, proven) or proven
     architecture = header.metadata.get("modelspec.architecture", "").lower()
     for family in families.values():
         if architecture in family.checkpoint.architectures:
@@ -81,17 +91,92 @@ def checkpoint_family(header: Header, families: Mapping[str, Family]) -> Family 
     return None
 
 
+def checkpoint_by_tensors(shapes: Shapes, families: Mapping[str, Family]) -> Family | None:
+    """The family that a checkpoint's tensors prove; of twins the first one."""
+    for root in _CHECKPOINT_ROOTS:
+        tensors = _Tensors(
+            {name[len(root) :]: shape for name, shape in shapes.items() if name.startswith(root)}
+        )
+        for family in families.values():
+            if tensors.fit_any(family.checkpoint.rules):
+                return family
+    return None
+
+
 def lora_family(header: Header, families: Mapping[str, Family]) -> Family | None:
     """The family that a LoRA was trained on; None if no family fits."""
-    shapes = {name: header.tensors[source].shape for name, source in lora_tensors(header).items()}
-    by_tensors = [f for f in families.values() if _fits_any(f.lora.rules, shapes)]
-    if not by_tensors:
-        return _named_by_metadata(header, families.values())
-    fits = by_tensors[0]
-    if _lora_metadata(header) & set(fits.lora.strangers):
+    return decide(judge(module_shapes(header), families), header, families)
+
+
+def judge(shapes: Shapes, families: Mapping[str, Family]) -> Verdict:
+    """What a LoRA's shapes (see `module_shapes`) prove and refute, whatever its metadata say."""
+    tensors = _Tensors(shapes)
+    for family in families.values():
+        if tensors.fit_any(family.lora.rules):
+            return Verdict(family.id)
+    return Verdict(None, frozenset(f.id for f in families.values() if _refutes(tensors, f)))
+
+
+def decide(verdict: Verdict, header: Header, families: Mapping[str, Family]) -> Family | None:
+    """The family, now that the metadata and the file's name are heard as well."""
+    said = _lora_metadata(header)
+    if verdict.family is None:
+        plausible = [f for f in families.values() if f.id not in verdict.refuted]
+        return _named_by_metadata(said, plausible)
+    proven = families[verdict.family]
+    if said & set(proven.lora.strangers):
         return None
-    twins = [f for f in families.values() if f.lora.twin_of == fits.id]
-    return _named_by_metadata(header, twins) or fits
+    twins = [f for f in families.values() if f.lora.twin_of == proven.id]
+    return _named_by_metadata(said, twins) or _named_by_files(header, twins) or proven
+
+
+def variant_of(header: Header, family: Family, more: Iterable[str] = ()) -> Variant | None:
+    """The family's variant that metadata or the file's name tell; `more`: further base models.
+
+    In this order: what the file was trained on, what others say of it, its own name, tags of its
+    data set.
+    """
+    if not family.variants:
+        return None
+    for said in (header.metadata.get("ss_sd_model_name", ""), *more, _stem(header)):
+        found = variant_named(said, family.variants)
+        if found is not None:
+            return found
+    tags = header.metadata.get("ss_tag_frequency", "")
+    for variant in family.variants:
+        if any(f'"{tag}"' in tags for tag in variant.telling_tags):
+            return variant
+    return None
+
+
+def module_shapes(header: Header) -> dict[str, tuple[int, ...]]:
+    """Tensor names in kohya's form -> shapes, also of LoHa, LoKr and full differences.
+
+    For these a `lora_down.weight` of the same input width stands; LyCORIS, lycoris/modules.
+    """
+    found = {name: header.tensors[source].shape for name, source in lora_tensors(header).items()}
+    for name, tensor in header.tensors.items():
+        module, _, part = name.rpartition(".")
+        if part == "hada_w1_b" and len(tensor.shape) == 2:
+            width = tensor.shape[1]
+        elif part in ("lokr_w1", "lokr_w1_b"):
+            width = tensor.shape[-1] * _lokr_second(header, module) if tensor.shape else 0
+        elif part == "diff" and len(tensor.shape) > 1:
+            width = tensor.shape[1]
+        else:
+            continue
+        down = f"{_kohya_module(module, 'lora_te_')}.lora_down.weight"
+        found.setdefault(down, (tensor.shape[0], width))
+    return found
+
+
+def _lokr_second(header: Header, module: str) -> int:
+    """Input width of a LoKr module's second factor; the product of both is the layer's."""
+    for part in ("lokr_w2", "lokr_w2_b"):
+        tensor = header.tensors.get(f"{module}.{part}")
+        if tensor is not None and len(tensor.shape) > 1:
+            return tensor.shape[1]
+    return 0
 
 
 def lora_tensors(header: Header) -> dict[str, str]:
@@ -107,6 +192,8 @@ def lora_tensors(header: Header) -> dict[str, str]:
     first_text_encoder = "lora_te1_" if several else "lora_te_"
     found: dict[str, str] = {}
     for name in header.tensors:
+        if not name.endswith(_PART_ENDS):
+            continue
         for suffix, part in _PARTS:
             if name.endswith(suffix):
                 module = _kohya_module(name[: -len(suffix)], first_text_encoder)
@@ -157,26 +244,90 @@ def _lora_metadata(header: Header) -> set[str]:
     return {architecture, header.metadata.get("ss_base_model_version", "").lower()} - {""}
 
 
-def _named_by_metadata(header: Header, families: Iterable[Family]) -> Family | None:
-    said = _lora_metadata(header)
+def _named_by_metadata(said: set[str], families: Iterable[Family]) -> Family | None:
     for family in families:
         if said & {*family.lora.architectures, *family.lora.base_versions}:
             return family
     return None
 
 
-def _fits_any(rules: Iterable[TensorRule], shapes: Shapes) -> bool:
-    return any(_fits(rule, shapes) for rule in rules)
+def _named_by_files(header: Header, families: Sequence[Family]) -> Family | None:
+    """The family whose name is part of the trained model's name or of the file's own."""
+    for said in (header.metadata.get("ss_sd_model_name", ""), _stem(header)):
+        text = letters(said)
+        for family in families:
+            if any(part in text for part in family.comfyui.names):
+                return family
+    return None
 
 
-def _fits(rule: TensorRule, shapes: Shapes) -> bool:
-    return all(_holds(fact, shapes) for fact in rule.present) and not any(
-        True for pattern in rule.absent for _ in _named(pattern, shapes)
-    )
+def _checkpoint_twin(
+    header: Header, families: Mapping[str, Family], proven: Family
+) -> Family | None:
+    twins = [f for f in families.values() if f.checkpoint.twin_of == proven.id]
+    architecture = header.metadata.get("modelspec.architecture", "").lower()
+    for twin in twins:
+        if architecture in twin.checkpoint.architectures:
+            return twin
+    return _named_by_files(header, twins)
 
 
-def _holds(fact: TensorFact, shapes: Shapes) -> bool:
-    return any(_shape_fits(fact.shape, shapes[name]) for name in _named(fact.name, shapes))
+def variant_named(said: str, variants: Sequence[Variant]) -> Variant | None:
+    """By the longest part of a name that fits, else by a whole word."""
+    text = letters(said)
+    found = [(len(part), v) for v in variants for part in v.names if part in text]
+    if found:
+        return max(found, key=lambda pair: pair[0])[1]
+    words = set(re.split(r"[^a-z0-9]+", said.casefold()))
+    return next((v for v in variants if words & set(v.words)), None)
+
+
+def letters(text: str) -> str:
+    """The text in lower case with nothing but letters and digits: how names are compared."""
+    return re.sub(r"[^a-z0-9]", "", text.casefold())
+
+
+def _stem(header: Header) -> str:
+    return readable(header.path.stem)
+
+
+def _refutes(tensors: _Tensors, family: Family) -> bool:
+    """Whether the LoRA changes a denoiser, and it is not this family's."""
+    facts = family.lora
+    if not any(name.startswith(DENOISER) for name in tensors.shapes):
+        return False
+    if facts.modules and not any(tensors.any_named(pattern) for pattern in facts.modules):
+        return True
+    known = [*facts.shapes, *(fact for rule in facts.rules for fact in rule.present)]
+    return any(tensors.any_named(f.name) and not tensors.holds(f) for f in known)
+
+
+class _Tensors:
+    """Names and shapes, with a quick search: the patterns look through all names at once."""
+
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = shapes
+        self._text = "\n".join(shapes)
+
+    def fit_any(self, rules: Iterable[TensorRule]) -> bool:
+        return any(self._fit(rule) for rule in rules)
+
+    def holds(self, fact: TensorFact) -> bool:
+        """Whether a tensor of that name has that shape."""
+        return any(_shape_fits(fact.shape, self.shapes[name]) for name in self._named(fact.name))
+
+    def any_named(self, pattern: str) -> bool:
+        return any(True for _ in self._named(pattern))
+
+    def _fit(self, rule: TensorRule) -> bool:
+        return all(map(self.holds, rule.present)) and not any(map(self.any_named, rule.absent))
+
+    def _named(self, pattern: str) -> Iterable[str]:
+        if not any(letter in pattern for letter in "*?["):
+            return (pattern,) if pattern in self.shapes else ()
+        found = (match.group() for match in _compiled(pattern).finditer(self._text))
+        # A name with a line break in it would be found in parts.
+        return (name for name in found if name in self.shapes)
 
 
 def _shape_fits(pattern: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -185,13 +336,12 @@ def _shape_fits(pattern: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     return all(wanted in (ANY, length) for wanted, length in zip(pattern, shape, strict=True))
 
 
-def _named(pattern: str, shapes: Shapes) -> Iterable[str]:
-    if not any(letter in pattern for letter in "*?["):
-        return (pattern,) if pattern in shapes else ()
-    matches = _compiled(pattern)
-    return (name for name in shapes if matches.match(name))
-
-
 @lru_cache(maxsize=256)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(translate(pattern))
+    """The pattern as one for whole lines: `*` any letters, `?` one, `[...]` one of these."""
+    parts = re.split(r"(\*|\?|\[[^\]]+\])", pattern)
+    known = {"*": "[^\n]*", "?": "[^\n]"}
+    lines = "".join(
+        known.get(part, part if part.startswith("[") else re.escape(part)) for part in parts
+    )
+    return re.compile(f"^{lines}$", re.MULTILINE)

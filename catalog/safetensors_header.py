@@ -55,6 +55,14 @@ def read_header(path: Path) -> Header:
     Raises UnknownNameError `file_missing`, ModelFileError `model_file_pickled` (by suffix or
     content) or `model_file_damaged`.
     """
+    return parse_header(path, *header_text(path))
+
+
+def header_text(path: Path) -> tuple[bytes, int]:
+    """The header's JSON as it stands in the file, not looked at yet, and the file's size in bytes.
+
+    Raises as `read_header`.
+    """
     if not is_file(path):
         raise UnknownNameError("file_missing", f"There is no file {path}.")
     refuse_pickled(path)
@@ -69,11 +77,16 @@ def read_header(path: Path) -> Header:
         raise _damaged(path, f"cannot be read ({reason})") from error
     if len(text) != length:
         raise _damaged(path, "is cut short in its header")
+    return text, size
+
+
+def parse_header(path: Path, text: bytes, size: int) -> Header:
+    """The checked header from its JSON and the file's size. Raises as `read_header`."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError, MemoryError) as error:
         raise _damaged(path, "has a header that is no JSON") from error
-    return _checked(path, values, 8 + length, size)
+    return _checked(path, values, 8 + len(text), size)
 
 
 def refuse_pickled(path: Path) -> None:

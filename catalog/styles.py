@@ -8,7 +8,7 @@ from functools import lru_cache
 from ..core.errors import UnknownNameError, nearest
 from ..core.request import Frozen
 
-_OTHERS = ("flux1-dev", "flux1-schnell", "sd15", "sd35", "sdxl")
+_OTHERS = ("flux1-dev", "flux1-kontext", "flux1-schnell", "sd15", "sd35", "sd35-medium", "sdxl")
 _ALL = ("starter", *_OTHERS)
 
 

@@ -6,6 +6,7 @@
     │   ├── PictureError      a picture cannot be used
     │   └── ModelFileError    a model or LoRA file cannot be used
     ├── EngineError           drawing failed (exit status 1)
+    ├── HubError              a service that models come from did not do its part (exit status 1)
     ├── StorageError          a file could not be written or read (exit status 2)
     └── CancelledError        somebody stopped it (exit status 130)
 
@@ -71,6 +72,10 @@ class ModelFileError(InputError):
 
 class EngineError(KizyError):
     """Drawing failed."""
+
+
+class HubError(KizyError):
+    """A service that models come from (Civitai, Hugging Face) did not do its part."""
 
 
 class StorageError(KizyError):
@@ -332,6 +337,48 @@ _TABLE = [
         "EngineError",
         "A workflow template cannot be used.",
         "Install Kizy again, or correct the file that the message names.",
+    ),
+    (
+        "hub_unreachable",
+        "HubError",
+        "Civitai or Hugging Face does not answer, or asks to wait for too long.",
+        "Check the connection and try again later: a download goes on where it stopped.",
+    ),
+    (
+        "hub_wants_key",
+        "HubError",
+        "Civitai or Hugging Face wants a key, or refused the one it got.",
+        "Set CIVITAI_API_KEY or HF_TOKEN to a key from your account there.",
+    ),
+    (
+        "hub_failed",
+        "HubError",
+        "Civitai or Hugging Face answered with what Kizy does not understand.",
+        "Try again with --debug: it shows the service's own words.",
+    ),
+    (
+        "hub_unknown",
+        "UnknownNameError",
+        "Civitai or Hugging Face has nothing at that address.",
+        "Open the address in a browser: it may be wrong, private or taken down.",
+    ),
+    (
+        "adult_content",
+        "InputError",
+        "The file is marked as adult content, which is off.",
+        "Choose another one, or allow adult content in the settings.",
+    ),
+    (
+        "download_refused",
+        "InputError",
+        "Kizy does not download files like this one.",
+        "Choose a .safetensors file of a model or LoRA.",
+    ),
+    (
+        "download_damaged",
+        "HubError",
+        "What arrived is not what was announced.",
+        "Try again; if it stays so, the file is damaged at its source.",
     ),
     (
         "launch_failed",

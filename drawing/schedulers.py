@@ -74,5 +74,6 @@ def make_scheduler(sampler: str, schedule: str, config: dict[str, Any]) -> Sched
     name, options = _SAMPLERS[sampler]
     values = {key: value for key, value in config.items() if not key.startswith("_")}
     if zero_snr:
-        return ZeroSnrEuler(diffusers.DDIMScheduler.from_config(values).alphas_cumprod)
+        rescaled: Any = diffusers.DDIMScheduler.from_config(values)
+        return ZeroSnrEuler(rescaled.alphas_cumprod)
     return getattr(diffusers, name).from_config(values | _SCHEDULES[schedule], **options)

@@ -6,14 +6,14 @@ import random
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ..catalog.family import Family, family
 from ..catalog.loras import find_lora
 from ..catalog.models import ModelEntry, find_model
 from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
-from ..core.errors import InputError, KizyError, UnknownNameError
+from ..core.errors import EngineError, InputError, KizyError, UnknownNameError
 from ..core.job import Event, new_job_id
 from ..core.picture_files import read_plan
 from ..core.plan import ModelFile, Plan, PlannedLora, PlannedMask, PlannedStart
@@ -161,17 +161,43 @@ class App:
             raise InputError("feature_unavailable", message)
         model = self.settings.model
         if asked == EMBEDDED:
-            return EmbeddedOffer(model, "you asked for it")
+            why = "you asked for it" if request.engine == EMBEDDED else "your settings say so"
+            return EmbeddedOffer(model, why)
         if asked == COMFYUI:
-            return self.comfy.offer()
+            return self._on_comfyui(request)
         if not self.comfy.there:
             return EmbeddedOffer(model, "no ComfyUI is set up or runs here")
         try:
-            offer = self.comfy.offer()
-            offer.model(request)
-            return offer
+            return _able(self.comfy.offer(), request)
         except KizyError as error:
-            return EmbeddedOffer(model, f"ComfyUI cannot: {error.message}")
+            refusal = error
+        try:
+            from .engines.embedded import require_local
+
+            require_local()
+            return _able(EmbeddedOffer(model, f"ComfyUI cannot: {refusal.message}"), request)
+        except KizyError as error:
+            if not isinstance(error, UnknownNameError) and error.code not in (
+                "local_missing",
+                refusal.code,
+            ):
+                raise
+            # Nor can this machine: what ComfyUI says of it is nearer to what was meant.
+            return self._on_comfyui(request)
+
+    def _on_comfyui(self, request: GenerationRequest) -> Offer:
+        """The servers, if they can serve the request. Raises KizyError.
+
+        What they have is kept from earlier: a file may have come since.
+        """
+        try:
+            return _able(self.comfy.offer(), request)
+        except UnknownNameError:
+            return _able(self.comfy.offer(fresh=True), request)
+        except EngineError as error:
+            if error.code != "server_model_missing":
+                raise
+            return _able(self.comfy.offer(fresh=True), request)
 
     def _choices(
         self,
@@ -211,6 +237,16 @@ class App:
             return self._inputs.keep(Path(path).expanduser())
         except RuntimeError as error:
             raise UnknownNameError("file_missing", f"There is no file {path}.") from error
+
+
+_AnyOffer = TypeVar("_AnyOffer", bound=Offer)
+
+
+def _able(offer: _AnyOffer, request: GenerationRequest) -> _AnyOffer:
+    """The offer, if it has the model and the LoRAs. Raises KizyError."""
+    model, _ = offer.model(request)
+    offer.loras(request, family(model.family or ""))
+    return offer
 
 
 def _style(request: GenerationRequest, facts: Family) -> tuple[Style | None, str | None, bool]:

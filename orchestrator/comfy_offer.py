@@ -79,6 +79,10 @@ class ComfyOffer:
         known = _family_or_none(said) if name else None
         name = name if known is not None else asked
         if name.strip().casefold() == STARTER:
+            if not any(family_of(listed) == STARTER for listed in self._names):
+                message = "No server has Kizy's own model: its node pack is not installed there."
+                fix = "Install ComfyUI-Kizy there, or draw here with --engine embedded."
+                raise EngineError("server_model_missing", message, fix=fix)
             return entry(STARTER, STARTER)
         found = find_name(name, self._names)
         if found is None:
@@ -94,21 +98,23 @@ class ComfyOffer:
         return entry(found, guessed)
 
     def _best(self) -> tuple[ModelEntry, str]:
-        memory = max((s.memory or 0 for s in self._servers), default=0) / GIGABYTE
-        by_family: dict[str, str] = {}
-        for name in self._names:
-            known = family_of(name)
-            if known is not None:
-                by_family.setdefault(known, name)
+        # Where a family is, in how much memory: each server draws with what it has itself.
+        found: dict[str, tuple[float, str]] = {}
+        for server in self._servers:
+            memory = (server.memory or 0) / GIGABYTE
+            for name in sorted(model_names(server.facts)):
+                known = family_of(name)
+                if known is not None and memory > found.get(known, (-1.0, ""))[0]:
+                    found[known] = memory, name
         for known in BEST_FIRST:
-            if known not in by_family:
+            if known not in found:
                 continue
-            needed = load_families()[known].memory.offload_gb
+            memory, name = found[known]
             if known == STARTER:
                 return entry(STARTER, STARTER), "the model there that this memory suffices for"
-            if needed <= memory:
+            if load_families()[known].memory.offload_gb <= memory:
                 why = f"the best family there that fits into {memory:.0f} GB"
-                return entry(by_family[known], known), why
+                return entry(name, known), why
         message = "No server has a model of a family that Kizy knows and that fits its memory."
         raise EngineError("server_model_missing", message)
 

@@ -34,9 +34,10 @@ class ComfySide:
         *,
         say: Callable[[str], None] = lambda line: None,
         client: Callable[[Address], ComfyClient] = ComfyClient,
+        find: Callable[[Settings], list[Address]] = discover,
     ) -> None:
         self._settings, self._pictures = settings, pictures
-        self._say, self._client = say, client
+        self._say, self._client, self._find = say, client, find
         self._managed: ManagedServers | None = None
         self._engine: ComfyEngine | None = None
 
@@ -62,16 +63,20 @@ class ComfySide:
 
     @cached_property
     def clients(self) -> list[ComfyClient]:
-        return [self._client(address) for address in self.addresses]
-
-    def offer(self) -> ComfyOffer:
-        """What the servers that answer have. Raises EngineError if none does."""
-        if not self.clients:
+        """One for each server, at least one. Raises EngineError `server_unreachable`."""
+        if not self.addresses:
             message = "No ComfyUI server is set up, and none runs on this machine."
             fix = "Start ComfyUI, or name a server in kizy.toml (docs/comfyui.md shows how)."
             raise EngineError("server_unreachable", message, fix=fix)
+        return [self._client(address) for address in self.addresses]
+
+    def offer(self, *, fresh: bool = False) -> ComfyOffer:
+        """What the servers that answer have. Raises EngineError if none does.
+
+        `fresh`: not what they had when they were last asked, which takes longer.
+        """
         with ThreadPoolExecutor(min(len(self.clients), MAX_ASKED_AT_ONCE)) as threads:
-            answers = list(threads.map(_ask, self.clients))
+            answers = list(threads.map(lambda client: _ask(client, fresh=fresh), self.clients))
         servers = [answer for answer in answers if isinstance(answer, Server)]
         if not servers:
             raise next(answer for answer in answers if isinstance(answer, KizyError))
@@ -96,16 +101,17 @@ class ComfySide:
 
     @cached_property
     def _found(self) -> list[Address]:
-        return discover(self._settings)
+        return self._find(self._settings)
 
     def _restart(self, address: Address) -> None:
         """A server is stuck: if Kizy started it, its keeper restarts it."""
         request_restart(address.url)
 
 
-def _ask(client: ComfyClient) -> Server | KizyError:
+def _ask(client: ComfyClient, *, fresh: bool) -> Server | KizyError:
     try:
-        facts, stats = client.facts(), client.stats()
+        facts = client.refresh_facts() if fresh else client.facts()
+        stats = client.stats()
     except KizyError as error:
         return error
     memory = [device.total for device in stats.devices if device.name != "cpu"]

@@ -121,6 +121,9 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
     if request.controls and not engine.controls:
         message = "The embedded engine has no control maps; ComfyUI has."
         raise InputError("feature_unavailable", message)
+    if request.controls and family.comfyui.control is None:
+        message = f"There are no ControlNets for {family.name}."
+        raise InputError("feature_unavailable", message)
     reasons = [
         Reason(choice="engine", value=engine.kind, why=engine.why),
         Reason(choice="model", value=choices.model.name, why=choices.model_reason),

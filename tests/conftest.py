@@ -10,8 +10,12 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def kizy_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Kizy's folder for one test: `tmp_path`. Settings of the environment do not reach it."""
+    """Kizy's folder for one test: `tmp_path`. Settings of the environment do not reach it.
+
+    Nor does a ComfyUI that happens to run on this machine: who wants one says so.
+    """
     for name in [name for name in os.environ if name.startswith("KIZY_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("KIZY_HOME", str(tmp_path))
+    monkeypatch.setenv("KIZY_ENGINE", "embedded")
     return tmp_path

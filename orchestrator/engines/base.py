@@ -9,7 +9,6 @@ from typing import Protocol
 from ...core.job import Event
 from ...core.plan import Plan
 
-
 EMBEDDED = "embedded"
 COMFYUI = "comfyui"
 

@@ -8,10 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from ...catalog.family import Family, SourceFile, load_families
 from .build import sampling
+from .bundled_notes import (
+    CONTROL_NOTE,
+    ENLARGE_NOTE,
+    FIRST_NOTE,
+    FLUX_NOTE,
+    FLUX_PROMPT,
+    IMAGE_NOTE,
+    INPAINT_NOTE,
+    SDXL_NOTE,
+    SDXL_PROMPT,
+)
 from .fragments import PICTURE
 from .graph import Graph, Node, Output
 from .names import ENLARGER_FILE
@@ -33,26 +43,24 @@ class Bundled:
     note: str
     graph: Graph = field(default_factory=Graph)
     files: Sequence[SourceFile] = ()
-    more_notes: list[Note] = field(default_factory=list)
     _steps: int = 0
 
     @contextmanager
-    def step(self, title: str) -> Iterator[str]:
-        """A frame for the nodes that are added inside; gives its numbered title."""
+    def step(self, title: str) -> Iterator[None]:
+        """A numbered frame for the nodes that are added inside."""
         self._steps += 1
-        numbered = f"{self._steps}. {title}"
-        with self.graph.group(numbered):
-            yield numbered
+        with self.graph.group(f"{self._steps}. {title}"):
+            yield
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """What to do, with the files that have to be downloaded; then notes inside the frames."""
-        text = self.note
+        """What to do, and the files that have to be downloaded."""
+        text = _unwrapped(self.note)
         if self.files:
             lines = (f"- {_source(file)}" for file in self.files)
             text += "\n\n**Files that it needs**\n\n" + "\n".join(lines)
             text += "\n\nRestart ComfyUI, or press R, when they are there."
-        return (Note("Read me first", text), *self.more_notes)
+        return (Note("Read me first", text),)
 
     def load(self) -> Node:
         """The family's checkpoint: model, CLIP, VAE."""
@@ -126,12 +134,14 @@ class Bundled:
         )
         return self.graph.add("VAEDecode", "Decode picture", samples=drawn[0], vae=vae)[0]
 
-    def enlarge(self, image: Output) -> Output:
-        """4 times, with the enlarger that the pack brings."""
-        loader = self.graph.add("UpscaleModelLoader", "Load enlarger", model_name=ENLARGER_FILE)
-        return self.graph.add(
-            "ImageUpscaleWithModel", "Enlarge 4 times", upscale_model=loader[0], image=image
-        )[0]
+    def load_enlarger(self) -> Output:
+        """The one that the pack brings."""
+        return self.graph.add("UpscaleModelLoader", "Load enlarger", model_name=ENLARGER_FILE)[0]
+
+    def enlarge(self, enlarger: Output, image: Output) -> Output:
+        """4 times."""
+        node_class = "ImageUpscaleWithModel"
+        return self.graph.add(node_class, "Enlarge 4 times", upscale_model=enlarger, image=image)[0]
 
     def save(self, image: Output) -> None:
         """The finished picture."""
@@ -144,9 +154,7 @@ def bundled_workflows() -> list[Bundled]:
     return [
         first_picture(),
         text_to_image("sdxl", "Text to image with SDXL", SDXL_NOTE, SDXL_PROMPT),
-        text_to_image(
-            "flux1-schnell", "Text to image with FLUX.1-schnell", FLUX_NOTE, FLUX_PROMPT
-        ),
+        text_to_image("flux1-schnell", "Text to image with FLUX.1-schnell", FLUX_NOTE, FLUX_PROMPT),
         image_to_image(),
         inpaint(),
         controlnet(),
@@ -157,15 +165,16 @@ def bundled_workflows() -> list[Bundled]:
 def first_picture() -> Bundled:
     """Text to a picture with the starter."""
     work = _begin("starter", "First picture", FIRST_NOTE)
-    with work.step("Model"):
+    with work.step("Models"):
         checkpoint = work.load()
+        enlarger = work.load_enlarger()
     with work.step("What you want"):
         prompts = work.prompts(checkpoint[1], "a red fox on a blue background, 3d render")
         latent = work.size()
     with work.step("Draw"):
         drawn = work.sample(checkpoint[0], prompts, latent, checkpoint[2])
     with work.step("Enlarge and save"):
-        work.save(work.enlarge(drawn))
+        work.save(work.enlarge(enlarger, drawn))
     return work
 
 
@@ -187,8 +196,9 @@ def text_to_image(family: str, name: str, note: str, prompt: str) -> Bundled:
 def image_to_image() -> Bundled:
     """The starter draws over a picture."""
     work = _begin("starter", "Image to image", IMAGE_NOTE)
-    with work.step("Model"):
+    with work.step("Models"):
         checkpoint = work.load()
+        enlarger = work.load_enlarger()
     with work.step("Picture to start from"):
         fitted = work.fit(work.picture()[0])
     with work.step("What you want"):
@@ -197,17 +207,18 @@ def image_to_image() -> Bundled:
         latent = work.encode(fitted, checkpoint[2])
         drawn = work.sample(checkpoint[0], prompts, latent, checkpoint[2], denoise=0.6)
     with work.step("Enlarge and save"):
-        work.save(work.enlarge(drawn))
+        work.save(work.enlarge(enlarger, drawn))
     return work
 
 
 def inpaint() -> Bundled:
     """The starter draws where the picture was painted over; all else stays bit for bit."""
     work = _begin("starter", "Inpaint", INPAINT_NOTE)
-    with work.step("Model"):
+    with work.step("Models"):
         checkpoint = work.load()
+        enlarger = work.load_enlarger()
     with work.step("Picture to paint on"):
-        loaded = work.picture("Your picture, painted in the mask editor")
+        loaded = work.picture("Your picture, with the mask")
         # Not cropped: the mask lies on the whole picture.
         fitted = work.fit(loaded[0], crop="disabled")
     with work.step("What you want there"):
@@ -223,7 +234,7 @@ def inpaint() -> Bundled:
             "ImageCompositeMasked",
             "Keep the rest as it was",
             destination=loaded[0],
-            source=work.enlarge(drawn),
+            source=work.enlarge(enlarger, drawn),
             x=0,
             y=0,
             resize_source=True,
@@ -236,28 +247,27 @@ def inpaint() -> Bundled:
 def controlnet() -> Bundled:
     """The edges of a picture lead what SDXL draws."""
     work = _begin("sdxl", "ControlNet with SDXL", CONTROL_NOTE, "checkpoints", "controlnet")
-    with work.step("Model"):
+    name = next(file.name for file in work.files if file.folder == "controlnet")
+    with work.step("Models"):
         checkpoint = work.load()
+        net = work.graph.add("ControlNetLoader", "Load ControlNet", control_net_name=name)
     with work.step("Picture that leads"):
         fitted = work.fit(work.picture()[0])
-        edges = work.graph.add(
-            "Canny", "Find edges", image=fitted, low_threshold=0.1, high_threshold=0.3
-        )
-        work.graph.add("PreviewImage", "The edges", images=edges[0])
     with work.step("What you want"):
         prompts = work.prompts(
             checkpoint[1], "a wooden doll with yellow hair on a green hill, soft morning light"
         )
         latent = work.size()
-    with work.step("ControlNet"):
-        name = next(file.name for file in work.files if file.folder == "controlnet")
-        net = work.graph.add("ControlNetLoader", "Load ControlNet", control_net_name=name)
+    with work.step("Lead by edges"):
         told = work.graph.add(
             "SetUnionControlNetType", "What it reads: edges", control_net=net[0], type=EDGES
         )
+        edges = work.graph.add(
+            "Canny", "Find edges", image=fitted, low_threshold=0.1, high_threshold=0.3
+        )
         led = work.graph.add(
             "ControlNetApplyAdvanced",
-            "Lead by the edges",
+            "Apply ControlNet",
             positive=prompts[0],
             negative=prompts[1],
             control_net=told[0],
@@ -266,6 +276,7 @@ def controlnet() -> Bundled:
             start_percent=0.0,
             end_percent=0.8,
         )
+        work.graph.add("PreviewImage", "The edges", images=edges[0])
     with work.step("Draw"):
         drawn = work.sample(checkpoint[0], (led[0], led[1]), latent, checkpoint[2])
     with work.step("Save"):
@@ -276,12 +287,12 @@ def controlnet() -> Bundled:
 def enlarge() -> Bundled:
     """A picture at 4 times its sides."""
     work = _begin("starter", "Enlarge", ENLARGE_NOTE)
+    with work.step("Model"):
+        enlarger = work.load_enlarger()
     with work.step("Picture to enlarge"):
         loaded = work.picture()
-    with work.step("Enlarge"):
-        larger = work.enlarge(loaded[0])
-    with work.step("Save"):
-        work.save(larger)
+    with work.step("Enlarge and save"):
+        work.save(work.enlarge(enlarger, loaded[0]))
     return work
 
 
@@ -289,8 +300,20 @@ def _begin(family: str, name: str, note: str, *folders: str) -> Bundled:
     """`folders`: below `models/`; the first of the family's files in each has to be there."""
     facts = load_families()[family]
     needed = [next(file for file in facts.files if file.folder == folder) for folder in folders]
-    return Bundled(name, facts, note.strip(), files=needed)
+    return Bundled(name, facts, note, files=needed)
 
 
 def _source(file: SourceFile) -> str:
     return f"[{file.name}]({download_address(file)}) into `models/{file.folder}`"
+
+
+def _unwrapped(text: str) -> str:
+    """Each paragraph and each list item in one line: the page keeps line breaks."""
+    lines: list[str] = []
+    for line in text.strip().splitlines():
+        begins = not line or line[0].isdigit() or line[0] == "-"
+        if begins or not lines or not lines[-1]:
+            lines.append(line)
+        else:
+            lines[-1] += " " + line.strip()
+    return "\n".join(lines)

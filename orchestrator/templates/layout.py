@@ -6,7 +6,7 @@ ComfyUI's own files; its title bar is `TITLE` pixels high and stands above that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ FRAME_TITLE = 40
 PADDING = 20
 """Between a frame and the nodes in it."""
 
-COLUMN_GAP = 60
+COLUMN_GAP = 50
 """Between the columns of nodes in a frame; links bend there."""
 
 ROW_GAP = 30
@@ -75,29 +75,44 @@ class _Block:
 
 
 def arrange(boxes: Sequence[Box]) -> Layout:
-    """Groups in columns by depth, and in each group nodes in columns by depth.
+    """Groups by depth, and in each group nodes in columns by depth.
 
-    Within a column the order is that of `boxes`. Raises ValueError if nodes, or groups, wait for
-    each other.
+    A group stands to the right of those that it gets something from and of the nodes without a
+    group, as high up as there is room. Else the order is that of `boxes`. Raises ValueError if
+    nodes, or groups, wait for each other.
     """
     group_of = {box.id: box.group for box in boxes}
     sources: dict[str, set[str]] = {box.group: set() for box in boxes}
     for box in boxes:
         sources[box.group] |= {group_of[source] for source in box.sources} - {box.group}
     depths = _depths(sources)
-    columns = _by_column(depths, lambda title: _block(title, boxes))
+    frames: dict[str, Frame] = {}
     places: dict[int, tuple[int, int]] = {}
-    frames: list[Frame] = []
-    x = 0
-    for column in columns:
-        y = 0
-        for block in column:
-            places |= {key: (x + left, y + top) for key, (left, top) in block.places.items()}
-            if block.title:
-                frames.append(Frame(block.title, x, y, block.width, block.height))
-            y += block.height + FRAME_GAP
-        x += max(block.width for block in column) + FRAME_GAP
-    return Layout(places, tuple(frames))
+    for title in sorted(depths, key=depths.__getitem__):
+        block = _block(title, boxes)
+        before = sources[title] | ({""} & frames.keys() if sources[title] else set())
+        x = max((frames[one].x + frames[one].width + FRAME_GAP for one in before), default=0)
+        frame = _highest(block, x, frames.values())
+        frames[title] = frame
+        for key, (left, top) in block.places.items():
+            places[key] = (frame.x + left, frame.y + top)
+    return Layout(places, tuple(frames[title] for title in depths if title))
+
+
+def _highest(block: _Block, x: int, frames: Iterable[Frame]) -> Frame:
+    """The block at `x`, as high up as no frame stands in its way."""
+    beside = [
+        frame
+        for frame in frames
+        if frame.x < x + block.width + FRAME_GAP and x < frame.x + frame.width + FRAME_GAP
+    ]
+    for y in sorted({0, *(frame.y + frame.height + FRAME_GAP for frame in beside)}):
+        if all(
+            y >= frame.y + frame.height + FRAME_GAP or frame.y >= y + block.height + FRAME_GAP
+            for frame in beside
+        ):
+            return Frame(block.title, x, y, block.width, block.height)
+    raise AssertionError("below all frames there is room")
 
 
 def _block(title: str, boxes: Iterable[Box]) -> _Block:
@@ -106,7 +121,8 @@ def _block(title: str, boxes: Iterable[Box]) -> _Block:
     left, top = (PADDING, FRAME_TITLE + TITLE) if title else (0, TITLE)
     places: dict[int, tuple[int, int]] = {}
     x, bottom = left, top
-    for column in _by_column(depths, members.__getitem__):
+    for depth in range(max(depths.values()) + 1):
+        column = [box for key, box in members.items() if depths[key] == depth]
         y = top
         for box in column:
             places[box.id] = (x, y)
@@ -114,16 +130,6 @@ def _block(title: str, boxes: Iterable[Box]) -> _Block:
             y += box.height + ROW_GAP + TITLE
         x += max(box.width for box in column) + COLUMN_GAP
     return _Block(title, places, x - COLUMN_GAP + left, bottom + (PADDING if title else 0))
-
-
-Item = TypeVar("Item")
-
-
-def _by_column(depths: Mapping[Key, int], make: Callable[[Key], Item]) -> list[list[Item]]:
-    columns: list[list[Item]] = [[] for _ in range(max(depths.values(), default=-1) + 1)]
-    for key, depth in depths.items():
-        columns[depth].append(make(key))
-    return columns
 
 
 def _depths(sources: Mapping[Key, Iterable[Key]]) -> dict[Key, int]:

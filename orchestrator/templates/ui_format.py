@@ -28,16 +28,18 @@ NEGATIVE_COLOURS = {"color": "#322", "bgcolor": "#533"}
 NOTE_COLOURS = {"color": "#432", "bgcolor": "#653"}
 
 _SIZES = {
-    "CLIPTextEncode": (420, 150),
-    "LoadImage": (340, 400),
-    "PreviewImage": (340, 330),
-    "SaveImage": (440, 500),
+    "CLIPTextEncode": (360, 130),
+    "LoadImage": (320, 380),
+    "PreviewImage": (320, 320),
+    "SaveImage": (400, 460),
 }
 """Of the nodes that show a text or a picture: (width, height)."""
 
 _LEAST_WIDTH = 270
+"""Of a node with widgets; as the page makes them."""
+
 _OPTIONAL_SHAPE = 7
-"""How the page marks an input that may be left out. source: LiteGraph's RenderShape.HollowCircle."""
+"""Of an input that may be left out. source: LiteGraph, RenderShape.HollowCircle."""
 
 _OUTPUT_NAMES = {"ControlNetApplyAdvanced": ("positive", "negative")}
 """Outputs that are not called as their kind."""
@@ -58,7 +60,7 @@ class Note:
     title: str
     text: str
     group: str = ""
-    width: int = 420
+    width: int = 380
 
 
 @dataclass(frozen=True)
@@ -260,13 +262,19 @@ def _size(node: Mapping[str, Any]) -> tuple[int, int]:
     if node_class in _SIZES:
         return _SIZES[node_class]
     widgets = widget_values(node)
-    slots = max(
-        sum(not one.widget for one in _inputs(node_class)), len(NODE_TYPES[node_class].outputs)
+    taken = [one.name for one in _inputs(node_class) if not one.widget]
+    given = _OUTPUT_NAMES.get(node_class, NODE_TYPES[node_class].outputs)
+    rows = max(len(taken), len(given))
+    height = 20 * rows + (24 * len(widgets) + 14 if widgets else 6)
+    width = max(
+        _LEAST_WIDTH if widgets else 0,
+        8 * len(node["_meta"]["title"]) + 50,
+        max(
+            (7.2 * (len(name) + len(str(value))) + 80 for name, value in widgets.items()), default=0
+        ),
+        8 * (max(map(len, taken), default=0) + max(map(len, given), default=0)) + 50,
     )
-    height = 20 * slots + (24 * len(widgets) + 14 if widgets else 6)
-    letters = [len(name) + len(str(value)) for name, value in widgets.items()]
-    texts = [7.2 * max(letters, default=0) + 80, 8 * len(node["_meta"]["title"]) + 50]
-    return max(_LEAST_WIDTH, 10 * ceil(max(texts) / 10)), height
+    return 10 * ceil(width / 10), height
 
 
 def _note(number: int, note: Note) -> dict[str, Any]:
@@ -288,12 +296,10 @@ def _note(number: int, note: Note) -> dict[str, Any]:
 
 
 def _note_height(note: Note) -> int:
-    """Enough for the text as the page renders Markdown."""
-    letters = (note.width - 50) / 6.6
-    lines = 0.0
-    for line in note.text.splitlines():
-        lines += max(1, ceil(len(line) / letters)) if line else 0.6
-    return 10 * ceil((20 * lines + 50) / 10)
+    """Enough for the text as the page renders Markdown, in letters of 10 pixels."""
+    letters = (note.width - 60) / 4.9
+    lines = sum(ceil(len(line) / letters) if line else 0.5 for line in note.text.splitlines())
+    return 10 * ceil((12.5 * lines + 50) / 10)
 
 
 def _group(number: int, frame: Frame) -> dict[str, Any]:

@@ -28,14 +28,17 @@ FILES: dict[str, list[str]] = {
         "kizy-starter.safetensors",
         "sd3.5_large.safetensors",
         "sd3.5_large_fp8_scaled.safetensors",
+        "sd3.5_medium.safetensors",
         "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
         "sd_xl_base_1.0.safetensors",
         "v1-5-pruned-emaonly-fp16.safetensors",
     ],
     "diffusion_models": [
+        "flux1-dev-kontext_fp8_scaled.safetensors",
         "flux1-dev.safetensors",
         "flux1-schnell.safetensors",
         "sd3.5_large.safetensors",
+        "sd3.5_medium.safetensors",
     ],
     "text_encoders": [
         "clip_g.safetensors",

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,16 @@ class RunningComfyUI:
     url: str
     base: Path
     log: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self.processes[-1].kill()
+        self.processes[-1].wait()
+
+    def start_again(self) -> None:
+        """After `kill`: at the same address, with the same files."""
+        self.processes.append(_start(self.url, self.base, self.log))
 
     def get(self, path: str, **params: str) -> requests.Response:
         """GET; raises for an error status."""
@@ -126,8 +136,16 @@ def comfyui(comfyui_base: Path) -> Iterator[RunningComfyUI]:
 @contextmanager
 def start_comfyui(base: Path) -> Iterator[RunningComfyUI]:
     """Start ComfyUI in that base directory on a free port; end it at the end."""
-    port, log = _free_port(), base / "comfyui.log"
-    url = f"http://127.0.0.1:{port}"
+    url, log = f"http://127.0.0.1:{_free_port()}", base / "comfyui.log"
+    running = RunningComfyUI(url, base, log, [_start(url, base, log)])
+    try:
+        yield running
+    finally:
+        _end(running.processes[-1])
+
+
+def _start(url: str, base: Path, log: Path) -> subprocess.Popen[bytes]:
+    """ComfyUI's process, once it answers."""
     hidden = ("KIZY_", "PYTEST_", "PYTHONPATH")
     environment = {key: v for key, v in os.environ.items() if not key.startswith(hidden)}
     if PYTHON_PATH is not None:
@@ -137,7 +155,7 @@ def start_comfyui(base: Path) -> Iterator[RunningComfyUI]:
             [
                 PYTHON,
                 "main.py",
-                *("--cpu", "--listen", "127.0.0.1", "--port", str(port)),
+                *("--cpu", "--listen", "127.0.0.1", "--port", url.rpartition(":")[2]),
                 *("--base-directory", str(base)),
                 *("--database-url", "sqlite:///:memory:"),
                 *("--preview-method", "latent2rgb"),
@@ -150,14 +168,19 @@ def start_comfyui(base: Path) -> Iterator[RunningComfyUI]:
         )
     try:
         _wait_for(url, process, log)
-        yield RunningComfyUI(url, base, log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    except BaseException:
+        _end(process)
+        raise
+    return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _free_port() -> int:

@@ -143,20 +143,25 @@ class ComfyClient:
             with replacing(target) as temporary:
                 temporary.write_text(output.text, encoding="utf-8")
             return
-        place = {
-            "filename": output.filename,
-            "subfolder": output.subfolder,
-            "type": output.type,
-        }
-        with storage_errors(target):
-            try:
-                self._http.download("/view", place, target)
-            except EngineError as error:
-                if error.code != "server_too_old":
-                    raise
-                message = f"{self.address.name} no longer has the finished file."
-                fix = "Draw it again; somebody emptied ComfyUI's output folder."
-                raise EngineError("server_failed", message, fix=fix, raw=error.raw) from error
+        with storage_errors(target), self._finished_file():
+            self._http.download("/view", _place_of(output), target)
+
+    def read(self, output: OutputFile, limit: int) -> bytes:
+        """A file that a job made, of at most `limit` bytes. Raises EngineError."""
+        with self._finished_file():
+            return self._http.read("/view", _place_of(output), limit)
+
+    @contextlib.contextmanager
+    def _finished_file(self) -> Iterator[None]:
+        """Says it in other words if there is no such file."""
+        try:
+            yield
+        except EngineError as error:
+            if error.code != "server_too_old":
+                raise
+            message = f"{self.address.name} no longer has the finished file."
+            fix = "Draw it again; somebody emptied ComfyUI's output folder."
+            raise EngineError("server_failed", message, fix=fix, raw=error.raw) from error
 
     # Jobs
 
@@ -272,6 +277,13 @@ class ComfyClient:
             raise
         self._stopping.discard(prompt_id)
 
+    def forget(self, prompt_id: str) -> None:
+        """Let the server forget how a job ended, before its id is used again. Raises EngineError.
+
+        The history keeps the old end until the new one is written, which is after it was told.
+        """
+        self._http.post("/history", {"delete": [prompt_id]})
+
     def cancel(self, prompt_id: str) -> None:
         """Ask to stop this job and no other. `follow` asks again until the job is over.
 
@@ -299,3 +311,7 @@ class ComfyClient:
         context = Context(self.address.name, graph, files=files, key=self.address.key)
         facts = self._facts.known
         return context if facts is None else replace(context, choices=facts.choices)
+
+
+def _place_of(output: OutputFile) -> dict[str, str]:
+    return {"filename": output.filename, "subfolder": output.subfolder, "type": output.type}

@@ -6,6 +6,7 @@ of a failing server moves to another, a decode that needs too much memory is don
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import threading
@@ -19,7 +20,9 @@ from typing import Protocol
 
 from ....catalog.family import SourceFile, load_families
 from ....core.errors import CancelledError, EngineError, KizyError
+from ....core.files import storage_errors
 from ....core.job import Artifact, Event
+from ....core.picture_files import MAX_BYTES
 from ....core.plan import Plan
 from ...templates.compile import Compiled, compile_plan
 from ...templates.library import template_for
@@ -29,8 +32,8 @@ from ..record import Record
 from .choice import is_servers_fault
 from .client import ComfyClient
 from .events import Done, Notice, OutputFile, Preview, Progress, Vanished
-from .finish import as_png, finished, plain_picture
-from .pool import Needs, Pool
+from .finish import as_png, finished, is_as_planned, plain_picture
+from .pool import Lease, Needs, Pool
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,12 @@ PICTURES_A_SERVER = 2
 """Pictures of one job that a server gets at a time: one is drawn, one waits behind it."""
 
 MAX_THREADS = 32
+
+AWAY = 120.0
+"""Seconds to wait for a server that went away in the middle of a job: it may be restarting."""
+
+PREVIEW_PAUSE = 0.05
+"""Seconds between two previews of a picture: each is encoded anew, and nobody sees more of them."""
 
 
 class Save(Protocol):
@@ -48,9 +57,13 @@ class Save(Protocol):
 
 @dataclass
 class _Work:
-    """A started job: what was said of it, and the prompts that are on servers now."""
+    """A started job: what was said of it, and the prompts that are on servers now.
+
+    `begun`: a server took one of its pictures.
+    """
 
     record: Record
+    begun: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
     prompts: dict[str, ComfyClient] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -62,12 +75,20 @@ class _Work:
 
 @dataclass
 class _Picture:
-    """One picture of a job, and what was tried for it."""
+    """One picture of a job, and what was tried for it.
+
+    `maybe_sent`: the server may know it, so it is asked before the graph is sent. `only`: the
+    server that is known to have it. `heard`: when a server last answered.
+    """
 
     index: int
     plan: Plan
     prompt_id: str
+    maybe_sent: bool
+    only: str | None = None
     avoid: set[str] = field(default_factory=set)
+    failure: KizyError | None = None
+    heard: float = field(default_factory=time.monotonic)
     sent: bool = False
     sent_again: bool = False
     tiled: bool = False
@@ -147,7 +168,7 @@ class ComfyEngine:
         record, error = work.record, None
         count = record.plan.count
         meter = _Meter(record, count)
-        width = min(count, PICTURES_A_SERVER * len(self._clients), MAX_THREADS)
+        width = max(1, min(count, PICTURES_A_SERVER * len(self._clients), MAX_THREADS))
         record.progress(0.0, "looking for a server", None)
         with ThreadPoolExecutor(width) as threads:
             tries = [threads.submit(self._picture, work, i, meter) for i in range(count)]
@@ -164,15 +185,13 @@ class ComfyEngine:
     def _picture(self, work: _Work, index: int, meter: _Meter) -> None:
         """Draw and save one picture of the job. Raises KizyError."""
         plan = work.record.plan
-        picture = _Picture(index, plan.for_picture(index), prompt_of(work.record.job_id, index))
-        needs = Needs(
-            model=plan.model.name,
-            suits=lambda facts: _compiled(picture, facts),
-            cancelled=work.cancelled.is_set,
-        )
+        prompt_id = prompt_of(work.record.job_id, index)
+        picture = _Picture(index, plan.for_picture(index), prompt_id, maybe_sent=self._resume)
+        if self._resume:
+            self._find(picture)
         while True:
             work.check()
-            with self._pool.choose(needs, exclude=picture.avoid) as lease:
+            with self._lease(work, picture) as lease:
                 client = self._clients[lease.member.address.name]
                 try:
                     begun = time.monotonic()
@@ -188,9 +207,41 @@ class ComfyEngine:
         work.record.artifact(artifact)
         meter.done(index)
 
+    def _lease(self, work: _Work, picture: _Picture) -> Lease:
+        """A place on a server. Raises KizyError."""
+        needs = Needs(
+            model=picture.plan.model.name,
+            suits=lambda facts: _compiled(picture, facts),
+            cancelled=work.cancelled.is_set,
+            patience=AWAY if work.begun else 0.0,
+        )
+        others = set(self._clients) - {picture.only} if picture.only else set()
+        try:
+            return self._pool.choose(needs, exclude=picture.avoid | others)
+        except KizyError as error:
+            if error.code == "cancelled" or picture.failure is None or not picture.avoid:
+                raise
+            # Why no other server takes it says less than what went wrong on the first.
+            raise picture.failure from error
+
+    def _find(self, picture: _Picture) -> None:
+        """Which server has a picture that an earlier process may have sent."""
+        if len(self._clients) == 1:
+            return
+        for name, client in self._clients.items():
+            try:
+                known = client.state(picture.prompt_id) != "unknown"
+            except KizyError:
+                self._leave_behind(name, picture)
+                continue
+            if known:
+                picture.only = name
+                return
+
     def _draw(self, work: _Work, picture: _Picture, client: ComfyClient, meter: _Meter) -> bytes:
         """Send the graph, follow it and fetch its picture. Raises Vanished and KizyError."""
-        self._stop_left_behind(client)
+        show_at = time.monotonic()
+        self._stop_left_behind(client, picture.prompt_id)
         compiled = _compiled(picture, client.facts())
         for upload in compiled.uploads:
             with plain_picture(Path(upload.picture.path)) as path:
@@ -200,17 +251,20 @@ class ComfyEngine:
         try:
             work.check()
             files = _files(picture.plan)
-            resume = self._resume and not picture.sent_again
-            client.submit(compiled.graph, picture.prompt_id, resume=resume, files=files)
-            picture.sent = True
+            client.submit(compiled.graph, picture.prompt_id, resume=picture.maybe_sent, files=files)
+            picture.sent = work.begun = True
+            picture.heard = time.monotonic()
             for event in client.follow(picture.prompt_id, compiled, files=files):
+                if not isinstance(event, Notice):
+                    picture.heard = time.monotonic()
                 match event:
                     case Progress(fraction=fraction, doing=doing, left=left):
                         meter.tell(picture.index, fraction, doing, left)
-                    case Preview(data=data) if self._previews:
+                    case Preview(data=data) if self._previews and time.monotonic() >= show_at:
                         png = as_png(data)
                         if png is not None:
                             work.record.preview(picture.index, png)
+                        show_at = time.monotonic() + PREVIEW_PAUSE
                     case Notice(code=code, text=text):
                         work.record.notice(code, text)
                     case Done(outputs=outputs):
@@ -232,9 +286,13 @@ class ComfyEngine:
         if not pictures:
             message = f"{client.address.name} finished, but made no picture."
             raise EngineError("server_failed", message)
+        data = client.read(pictures[0], MAX_BYTES)
+        if is_as_planned(data, picture.plan):
+            return data
         with tempfile.TemporaryDirectory(prefix="kizy-") as folder:
             target = Path(folder) / f"picture{pictures[0].suffix}"
-            client.download(pictures[0], target)
+            with storage_errors(target):
+                target.write_bytes(data)
             return finished(target, picture.plan)
 
     def _once_more(self, work: _Work, picture: _Picture, client: ComfyClient) -> None:
@@ -242,7 +300,7 @@ class ComfyEngine:
         name = client.address.name
         if picture.sent_again:
             raise EngineError("server_lost", f"The job vanished from {name} twice.")
-        picture.sent_again = True
+        picture.sent_again, picture.maybe_sent, picture.only = True, False, None
         text = f"{name} was restarted or its queue was cleared: the job was sent once more."
         work.record.notice("sent_again", text)
 
@@ -250,27 +308,44 @@ class ComfyEngine:
         """Prepare another try, or raise the error."""
         name = client.address.name
         if error.code == "out_of_memory" and not picture.tiled:
-            picture.tiled = True
-            client.free()
+            picture.tiled, picture.maybe_sent = True, False
+            with contextlib.suppress(EngineError):
+                # What the history says of this try would be taken for the end of the next one.
+                client.forget(picture.prompt_id)
+                client.free()
             text = f"Memory ran out on {name}: other models leave it, and it decodes in tiles."
             work.record.notice("less_memory", text)
             return
         others = len(self._clients) > len(picture.avoid) + 1
         if is_servers_fault(error) and not picture.avoid and others:
             picture.avoid.add(name)
+            picture.failure, picture.only = error, None
             if picture.sent:
                 # It may be at it still, behind a broken line.
-                with self._lock:
-                    self._left_behind.setdefault(name, set()).add(picture.prompt_id)
+                self._leave_behind(name, picture)
             work.record.notice("moved", f"{error.message} The job goes to another server.")
+            return
+        away = error.code == "server_unreachable" and time.monotonic() - picture.heard < AWAY
+        if away and work.begun:
+            picture.maybe_sent = True
+            if picture.failure is None:
+                work.record.notice("server_away", f"{error.message} The job waits for it.")
+            picture.failure = error
             return
         raise error
 
-    def _stop_left_behind(self, client: ComfyClient) -> None:
-        """Jobs that moved away while this server could not be reached are not drawn here, too."""
+    def _leave_behind(self, name: str, picture: _Picture) -> None:
+        with self._lock:
+            self._left_behind.setdefault(name, set()).add(picture.prompt_id)
+
+    def _stop_left_behind(self, client: ComfyClient, now: str) -> None:
+        """Jobs that moved away while this server could not be reached are not drawn here, too.
+
+        `now`: the prompt that is about to be drawn here.
+        """
         with self._lock:
             prompts = self._left_behind.pop(client.address.name, set())
-        for prompt_id in prompts:
+        for prompt_id in prompts - {now}:
             client.cancel(prompt_id)
 
 

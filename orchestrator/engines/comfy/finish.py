@@ -15,6 +15,7 @@ from ....core.plan import Plan
 from ....imaging.blend import keep_outside, on_white, soft_mask
 
 MAX_PREVIEW_PIXELS = 4_000_000
+_PNG = b"\x89PNG"
 
 
 @contextlib.contextmanager
@@ -37,15 +38,21 @@ def plain_picture(path: Path) -> Iterator[Path]:
         yield copy
 
 
+def is_as_planned(data: bytes, plan: Plan) -> bool:
+    """Whether a file is a PNG that can be saved as it is."""
+    if plan.mask is not None or not data.startswith(_PNG):
+        return False
+    return png_size(data) == (plan.output_width, plan.output_height)
+
+
 def finished(path: Path, plan: Plan) -> bytes:
     """The downloaded picture as the PNG to save: of the planned size, unchanged outside a mask.
 
-    A PNG that is right already stays as it is. Raises PictureError `picture_unreadable` or
-    `picture_too_large`.
+    Raises PictureError `picture_unreadable` or `picture_too_large`.
     """
     size = (plan.output_width, plan.output_height)
     data = path.read_bytes()
-    if plan.mask is None and path.suffix == ".png" and png_size(data) == size:
+    if is_as_planned(data, plan):
         return data
     picture = open_picture(path)
     if picture.size != size:
@@ -66,7 +73,7 @@ def finished(path: Path, plan: Plan) -> bytes:
 
 def as_png(data: bytes) -> bytes | None:
     """A preview as PNG; None if it is no picture that can be shown."""
-    if data.startswith(b"\x89PNG"):
+    if data.startswith(_PNG):
         return data
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP", "PNG")) as picture:

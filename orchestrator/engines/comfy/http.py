@@ -122,6 +122,16 @@ class Http:
 
         _once_more(ask)
 
+    def read(self, path: str, params: Mapping[str, str], limit: int) -> bytes:
+        """A file of at most `limit` bytes."""
+
+        def ask() -> bytes:
+            with self._send("GET", path, params=params) as response:
+                self._require_success(response, path)
+                return self._read(response, path, limit)
+
+        return _once_more(ask)
+
     def close(self) -> None:
         """Let go of the connections."""
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from . import reach
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_FRAME = 64_000_000
 """Bytes; previews are small pictures."""
+_READ_AHEAD = 1 << 16
 
 
 class SocketLostError(Exception):
@@ -104,18 +106,66 @@ def _opened(address: Address, client_id: str, timing: Timing) -> websocket.WebSo
     return socket
 
 
+class _ReadingAhead:
+    """A socket that is read in large pieces.
+
+    websocket-client asks for each byte of the handshake and for three pieces of each frame, which
+    would cost more than all else that a short job needs.
+    """
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._read = b""
+        self._used = 0
+
+    def recv(self, count: int) -> bytes:
+        if self._used == len(self._read):
+            self._read, self._used = self._socket.recv(max(count, _READ_AHEAD)), 0
+        part = self._read[self._used : self._used + count]
+        self._used += len(part)
+        return part
+
+    def take(self, count: int) -> bytes | None:
+        """So many bytes, if they were read already."""
+        end = self._used + count
+        if end > len(self._read):
+            return None
+        part, self._used = self._read[self._used : end], end
+        return part
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
+@lru_cache(maxsize=1)
+def _socket_class() -> type[websocket.WebSocket]:
+    import websocket
+
+    class Socket(websocket.WebSocket):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "sock" and value is not None:
+                value = _ReadingAhead(value)
+            super().__setattr__(name, value)
+
+    return Socket
+
+
 def _limited_socket() -> websocket.WebSocket:
     """A WebSocket that refuses a frame of absurd length before it is read."""
     import websocket
 
-    socket = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
+    socket = _socket_class()(enable_multithread=False, skip_utf8_validation=True)
     frames: Any = socket.frame_buffer
-    read_length = frames.recv_length
+    read_length, read_piece = frames.recv_length, frames.recv_strict
+
+    def recv_strict(count: int) -> bytes:
+        at_hand = None if frames.recv_buffer else socket.sock.take(count)
+        return read_piece(count) if at_hand is None else at_hand
 
     def recv_length() -> None:
         read_length()
         if frames.length > _MAX_FRAME:
             raise websocket.WebSocketProtocolException(f"a frame of {frames.length} bytes")
 
-    frames.recv_length = recv_length
+    frames.recv_strict, frames.recv_length = recv_strict, recv_length
     return socket

@@ -48,12 +48,14 @@ class Needs:
     """What a job needs. `model`: its file's name; a server has the one loaded that it drew with.
 
     `suits`: raises KizyError, in words for the person, if a server with these facts cannot draw
-    it. `cancelled`: asked while there is no free server.
+    it. `cancelled`: asked while there is no free server. `patience`: seconds to wait for servers
+    that rest, if no other suits.
     """
 
     model: str
     suits: Callable[[ServerFacts], object] = lambda facts: None
     cancelled: Callable[[], bool] = lambda: False
+    patience: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,14 @@ class PoolTiming:
 
     `first_facts`: for the others' facts, once one server is known to suit. `facts`, `queue`: after
     which a server's facts and queue are asked for again. `poll`: between two looks at `cancelled`.
+    `rest`: the first pause of a server that fails.
     """
 
     first_facts: float = 2.0
     facts: float = 30.0
     queue: float = 2.0
     poll: float = 0.1
+    rest: float = Rest.first
 
 
 @dataclass(eq=False)
@@ -155,7 +159,7 @@ class Pool:
         self._timing = timing or PoolTiming()
         self._on_stuck = on_stuck
         self._spawn = spawn or _in_a_thread
-        self._slots = [_Slot(member, Rest()) for member in members]
+        self._slots = [_Slot(member, Rest(self._timing.rest)) for member in members]
         self._seconds = Seconds()
         self._changed = threading.Condition()
 
@@ -214,6 +218,9 @@ class Pool:
         if suitable or pending or any(slot.name not in judged for slot in awake):
             return None
         if self._ask_those_that_refuse(awake, begin):
+            return None
+        resting = [slot for slot in slots if slot.rest.resting(now)]
+        if now - begin < needs.patience and any(not judged.get(x.name) for x in resting):
             return None
         raise _why_not(slots, judged)
 

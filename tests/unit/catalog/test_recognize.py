@@ -169,6 +169,11 @@ SD35: Shapes = {
     "x_embedder.proj.weight": (2432, 16, 2, 2),
     "joint_blocks.0.context_block.attn.ln_k.weight": (64,),
 }
+SD35_MEDIUM: Shapes = {
+    "x_embedder.proj.weight": (1536, 16, 2, 2),
+    "joint_blocks.0.context_block.attn.ln_k.weight": (64,),
+    "joint_blocks.0.x_block.attn2.qkv.weight": (4608, 1536),
+}
 SCHNELL: Shapes = {
     "img_in.weight": (3072, 64),
     "double_blocks.0.img_attn.norm.key_norm.scale": (128,),
@@ -184,6 +189,7 @@ DEV: Shapes = SCHNELL | {"guidance_in.in_layer.weight": (3072, 256)}
         ("sd15", SD15),
         ("sdxl", SDXL),
         ("sd35", SD35),
+        ("sd35-medium", SD35_MEDIUM),
         ("flux1-dev", DEV),
         ("flux1-schnell", SCHNELL),
     ],
@@ -197,12 +203,12 @@ def test_a_checkpoint_is_recognised(family: str, shapes: Shapes, root: str) -> N
     [
         SD15 | {"input_blocks.0.0.weight": (320, 9, 3, 3)},
         {name: shape for name, shape in SDXL.items() if ".9." not in name},
-        SD35 | {"joint_blocks.0.x_block.attn2.qkv.weight": (7296, 2432)},
+        SD35_MEDIUM | {"joint_blocks.0.x_block.attn2.qkv.weight": (3456, 1152)},
         DEV | {"img_in.weight": (3072, 384)},
         SCHNELL | {"distilled_guidance_layer.norms.0.scale": (5120,)},
         {},
     ],
-    ids=["sd15-inpaint", "ssd-1b", "sd35-medium", "flux-fill", "chroma", "empty"],
+    ids=["sd15-inpaint", "ssd-1b", "sd35-of-another-width", "flux-fill", "chroma", "empty"],
 )
 def test_a_variant_of_another_shape_is_of_no_family(shapes: Shapes) -> None:
     assert checkpoint_id({UNET_ROOT + name: shape for name, shape in shapes.items()}) is None

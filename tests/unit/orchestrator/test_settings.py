@@ -17,7 +17,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "kizy"
     folder.mkdir()
     monkeypatch.setenv("KIZY_HOME", str(folder))
-    for name in ("KIZY_MODEL", "KIZY_PICTURES", "KIZY_PREVIEWS"):
+    for name in ("KIZY_ENGINE", "KIZY_MODEL", "KIZY_PICTURES", "KIZY_PREVIEWS"):
         monkeypatch.delenv(name, raising=False)
     return folder
 

@@ -11,84 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.core.job import EndEvent, Event
 from kizy.core.picture_files import read_plan
 from kizy.core.plan import ModelFile, Plan
 from kizy.orchestrator.engines.base import Handle
 from kizy.orchestrator.engines.comfy.address import Address
 from kizy.orchestrator.engines.comfy.client import ComfyClient
 from kizy.orchestrator.engines.comfy.engine import ComfyEngine, prompt_of
-from kizy.orchestrator.engines.comfy.pool import Pool, PoolTiming
-from kizy.orchestrator.engines.comfy.timing import Timing
+from kizy.orchestrator.engines.comfy.pool import Pool
 from kizy.orchestrator.storage.pictures import PictureFolder
 
 from tests.fakes.comfyui import FakeComfyUI
-from tests.fakes.comfyui_faults import PATIENCE
-
-QUICK = Timing(
-    connect=2.0,
-    read=PATIENCE,
-    slice=0.02,
-    close=0.02,
-    silence=0.1,
-    polling=0.02,
-    queue_change=0.02,
-    settle=0.05,
-    reopen=0.2,
-    history_pause=0.01,
-    vanish_confirm=0.02,
-    cancel_repeat=0.02,
-    cancel_away=0.1,
-    reconnect=(0.01, 0.02),
-    away=0.3,
-    stuck_idle=0.3,
+from tests.unit.orchestrator.comfy.builders import (
+    CHECKPOINT,
+    QUICK,
+    Studio,
+    end_of,
+    of_kind,
+    plan_of,
 )
-CHECKPOINT = "v1-5-pruned-emaonly.safetensors"
-
-
-class Studio:
-    """An engine over fakes, and the folder that it saves into."""
-
-    def __init__(self, folder: Path, fakes: list[FakeComfyUI], **options: Any) -> None:
-        self.clients = [
-            ComfyClient(Address(f"server {i + 1}", fake.url), timing=QUICK)
-            for i, fake in enumerate(fakes)
-        ]
-        pool = Pool(self.clients, timing=PoolTiming(poll=0.01, queue=0.0))
-        save = PictureFolder(folder, "0").save_png
-        self.engine = ComfyEngine(pool, self.clients, save, **options)
-
-    def start(self, plan: Plan) -> str:
-        job_id = str(uuid.uuid4())
-        self.engine.start(plan, job_id)
-        return job_id
-
-    def events(self, job_id: str) -> list[Event]:
-        return list(self.engine.follow(Handle(job_id)))
-
-    def draw(self, plan: Plan) -> list[Event]:
-        return self.events(self.start(plan))
-
-
-def plan_of(**changes: Any) -> Plan:
-    values: dict[str, Any] = {
-        "request_prompt": "a red fox",
-        "prompt": "a red fox",
-        "negative": "",
-        "family": "sd15",
-        "model": ModelFile(name=CHECKPOINT),
-        "width": 64,
-        "height": 64,
-        "output_width": 64,
-        "output_height": 64,
-        "count": 1,
-        "seed": 7,
-        "steps": 3,
-        "guidance": 7.0,
-        "sampler": "euler",
-        "scheduler": "normal",
-    }
-    return Plan(**(values | changes))
 
 
 @pytest.fixture
@@ -112,17 +52,6 @@ def two(tmp_path: Path) -> Iterator[tuple[Studio, list[FakeComfyUI]]]:
         studio = Studio(tmp_path / "pictures", fakes)
         yield studio, fakes
         studio.engine.close()
-
-
-def of_kind(events: list[Event], kind: str) -> list[Any]:
-    return [event for event in events if event.kind == kind]
-
-
-def end_of(events: list[Event]) -> EndEvent:
-    assert [event.kind for event in events].count("end") == 1
-    end = events[-1]
-    assert isinstance(end, EndEvent)
-    return end
 
 
 def test_a_picture_is_drawn_and_saved_with_its_plan(studio: Studio) -> None:
@@ -287,7 +216,7 @@ def test_a_server_that_comes_back_is_told_to_drop_what_moved_away(
     studio.engine._left_behind[client.address.name] = {prompt_id}
     client.submit(_graph(plan_of(), client), prompt_id)
     fakes[0].pace.wait()
-    studio.engine._stop_left_behind(client)
+    studio.engine._stop_left_behind(client, now="another")
     fakes[0].pace.release()
     while prompt_id not in fakes[0].history():
         threading.Event().wait(0.005)

@@ -28,7 +28,9 @@ MODELS = {
     "sd15": "v1-5-pruned-emaonly-fp16.safetensors",
     "sdxl": "sd_xl_base_1.0.safetensors",
     "sd35": "sd3.5_large_fp8_scaled.safetensors",
+    "sd35-medium": "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
     "flux1-dev": "flux1-dev.safetensors",
+    "flux1-kontext": "flux1-dev-kontext_fp8_scaled.safetensors",
     "flux1-schnell": "flux1-schnell.safetensors",
 }
 

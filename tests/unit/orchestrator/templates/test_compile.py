@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kizy.catalog.family import load_families
 from kizy.core.errors import EngineError, InputError, KizyError, PictureError
 from kizy.core.plan import (
     DrawStage,
@@ -38,6 +39,10 @@ TEMPLATE_MODELS = {
     "sd35-checkpoint": "sd3.5_large_fp8_scaled.safetensors",
     "sd35-encoders": "sd3.5_large.safetensors",
     "sd35-split": "sd3.5_large.safetensors",
+    "sd35-medium-checkpoint": "sd3.5_medium_incl_clips_t5xxlfp8scaled.safetensors",
+    "sd35-medium-encoders": "sd3.5_medium.safetensors",
+    "sd35-medium-split": "sd3.5_medium.safetensors",
+    "flux1-kontext-split": "flux1-dev-kontext_fp8_scaled.safetensors",
     "flux1-dev-checkpoint": "flux1-dev-fp8.safetensors",
     "flux1-dev-split": "flux1-dev.safetensors",
     "flux1-schnell-checkpoint": "flux1-schnell-fp8.safetensors",
@@ -89,7 +94,7 @@ def test_every_template_with_every_set_of_fragments_fits_the_server(
     read = load_templates()[template]
     for chosen in fragment_sets():
         tiled = chosen.pop("tiled_decode")
-        if read.family == "starter":
+        if load_families()[read.family or ""].comfyui.control is None:
             chosen.pop("controls", None)
         enlarged = ENLARGE in chosen["stages"]
         plan = make_plan(read.family, model=ModelFile(name=TEMPLATE_MODELS[template]), **chosen)

@@ -1,0 +1,168 @@
+"""A card's words: how its LoRA is called, what it is said to do, and which kind it is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from . import glossary
+from .card import Card, Kind
+from .words import (
+    GENERIC,
+    clean_name,
+    content_words,
+    is_known,
+    joined_pairs,
+    plain,
+    rarity,
+    says_nothing,
+    split_compound,
+    words,
+)
+
+MAX_ABOUT = 300
+"""Characters of a description that count: what comes later is thanks, versions and settings."""
+MAX_TRIGGERS = 12
+MAX_TAGS = 20
+
+NAME, TRIGGER, TAG, ABOUT, EXAMPLE = 1.0, 1.0, 0.75, 0.6, 0.4
+"""How much a word counts by where it stands."""
+
+_STYLE_WORDS = frozenset(
+    "style styles painting paintings drawing drawings illustration look aesthetic art print sketch"
+    " photo photos photography render rendering graphics poster posters watercolor anime comic"
+    " medium cover covers".split()
+)
+_TECHNIQUE_WORDS = frozenset(
+    "light lighting lens slider detail details enhancer sharpness focus bokeh exposure camera view"
+    " pose poses speed steps turbo lcm lightning hands fix shot angle fog weather shadow shadows"
+    " texture resolution perspective".split()
+)
+_SPEED = re.compile(r"\b(?:lcm|turbo|lightning|hyper|dmd2?|pcm|schnell|distill\w*|[2-8][ -]?steps?)\b")
+_SPEED_TAGS = frozenset({"speed", "acceleration", "distilled", "fast", "turbo", "lcm", "few steps"})
+
+
+@dataclass(frozen=True)
+class CardWords:
+    """`title`: the cleaned name. `weights`: word -> how much it counts (0 to 1).
+
+    `identity`: the words of name and triggers that tell it apart. `phrases`: whole triggers, in
+    words. `own_names`: the name's words, and those of the first trigger. `strong`, `weak`: glossary terms in name, triggers and tags; in the description.
+    `speed`: it makes drawing faster and changes nothing else. `one_of_a_kind`: somebody or
+    something with a name. `nothing_told`: no word of it tells what it draws.
+    """
+
+    title: str
+    weights: dict[str, float]
+    identity: frozenset[str]
+    phrases: tuple[tuple[str, ...], ...]
+    own_names: tuple[frozenset[str], ...]
+    strong: frozenset[str]
+    weak: frozenset[str]
+    kind: Kind
+    speed: bool
+    one_of_a_kind: bool
+    nothing_told: bool
+
+
+def describe(card: Card) -> CardWords:
+    """Everything that is matched of a card by words."""
+    title = clean_name(card.name)
+    triggers = trigger_phrases(card)[:MAX_TRIGGERS]
+    about = card.about[:MAX_ABOUT]
+    weights: dict[str, float] = {}
+    sources = [(about, ABOUT), *((tag, TAG) for tag in card.tags[:MAX_TAGS])]
+    if not about and not card.tags:
+        sources += [(example, EXAMPLE) for example in card.examples[:2]]
+    for text, weight in (*sources, *((t, TRIGGER) for t in triggers), (title, NAME)):
+        tokens = content_words(text)
+        for word in (*tokens, *joined_pairs(tokens)):
+            weights[word] = max(weights.get(word, 0.0), weight)
+    named = " , ".join((title, *triggers))
+    strong = glossary.names_in(" , ".join((named, *card.tags[:MAX_TAGS])))
+    weak = glossary.names_in(about) - strong
+    identity = frozenset(
+        word for text in (title, *triggers) for word in content_words(text) if word not in GENERIC
+    )
+    return CardWords(
+        title=title,
+        weights=weights,
+        identity=identity,
+        phrases=tuple(dict.fromkeys(tuple(words(trigger)) for trigger in triggers)),
+        own_names=tuple(
+            frozenset(found)
+            for text in (title, *triggers[:1])
+            if (found := [word for word in content_words(text) if word not in GENERIC])
+        ),
+        strong=strong,
+        weak=weak,
+        kind=card.kind or _guess_kind(card, title, named),
+        speed=_is_speed(card, title),
+        one_of_a_kind=_one_of_a_kind(card),
+        nothing_told=not identity and says_nothing(about) and says_nothing(" ".join(card.tags)),
+    )
+
+
+def trigger_phrases(card: Card) -> list[str]:
+    """Its triggers one by one: authors also write several into one, with commas."""
+    parts = [part.strip() for trigger in card.triggers for part in trigger.split(",")]
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def card_texts(card: Card) -> tuple[str, ...]:
+    """What of a card has a meaning to search for: its name with what it is said to do; its
+    name alone; its triggers and tags. Empty for a card that says nothing. At most three texts.
+    """
+    title = clean_name(card.name)
+    about = " ".join(card.about[:MAX_ABOUT].split())
+    if says_nothing(about):
+        about = ""
+    marks = [
+        split_compound(plain(mark))
+        for mark in (*trigger_phrases(card)[:MAX_TRIGGERS], *card.tags[:MAX_TAGS])
+        if not says_nothing(mark) and any(map(is_known, words(split_compound(mark))))
+    ]
+    first = ": ".join(part for part in (title, about) if part)
+    second = ", ".join(dict.fromkeys(marks))
+    if not about and not second and card.examples:
+        second = card.examples[0][:MAX_ABOUT]
+    return tuple(dict.fromkeys(text for text in (first, title, second) if text and not says_nothing(text)))
+
+
+def is_generic(phrase: str) -> bool:
+    """Whether a trigger says nothing of its own ("1girl", "masterpiece", "style")."""
+    return all(word in GENERIC or rarity(word) < 0.2 for word in words(phrase))
+
+
+def _guess_kind(card: Card, title: str, named: str) -> Kind:
+    kinds = [f.term.kind for f in glossary.terms_in(named)] or [
+        f.term.kind for f in glossary.terms_in(" , ".join(card.tags))
+    ]
+    told = set(words(" ".join((named, *card.tags))))
+    if "style" in kinds or (told & _STYLE_WORDS and "thing" not in kinds):
+        return "style"
+    if "technique" in kinds or told & _TECHNIQUE_WORDS:
+        return "technique"
+    if kinds:
+        return "subject"
+    return "style" if set(words(card.about[:MAX_ABOUT])) & _STYLE_WORDS else "subject"
+
+
+def _is_speed(card: Card, title: str) -> bool:
+    told = {plain(tag) for tag in card.tags} & _SPEED_TAGS
+    return bool(told and card.kind in (None, "technique")) or (
+        _SPEED.search(plain(card.name.replace("_", " "))) is not None
+        and not glossary.names_in(title) - {"speed"}
+    )
+
+
+_PERSON_TAGS = ("character", "oc", "original character", "mascot", "pet", "person")
+_OWN = re.compile(r"\b(?:my|our|his|her|oc)\b|^\W*[A-Z][a-z]+\s[A-Z][a-z]+\b")
+
+
+def _one_of_a_kind(card: Card) -> bool:
+    """Somebody or something with a name: only who names it means it."""
+    tags = {plain(tag) for tag in card.tags}
+    if card.kind not in (None, "subject"):
+        return False
+    return bool(tags & set(_PERSON_TAGS)) or _OWN.search(card.about[:60]) is not None

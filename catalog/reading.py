@@ -1,0 +1,269 @@
+"""What a LoRA file says about itself, from its header alone.
+
+Many files of a library have the same tensors (one trainer, one rank), only other metadata. So the
+tensors' part of a header is worked out once for each text of it: a `Layout`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+from .descriptions import one_line, text_of_html
+from .family import load_families
+from .recognize import (
+    UNKNOWN,
+    Verdict,
+    checkpoint_by_tensors,
+    checkpoint_family,
+    decide,
+    judge,
+    lora_tensors,
+    module_shapes,
+    variant_of,
+)
+from .safetensors_header import Header, TensorInfo, header_text, parse_header, read_scalar
+from .training_words import common_tags, triggers
+
+What = Literal[
+    "lora", "model", "controlnet", "embedding", "vae", "text_encoder", "adapter", "other"
+]  # fmt: skip
+Form = Literal["lora", "dora", "loha", "lokr", "ia3", "oft", "full"]
+
+MAX_ABOUT = 4000
+MAX_TITLE = 200
+MAX_LAYOUTS = 2000
+
+_METADATA_FIRST = b'{"__metadata__":'
+_DECODER = json.JSONDecoder()
+
+# Ends of names by which the other forms are known; source: LyCORIS, lycoris/modules; PEFT's DoRA.
+_FORMS: tuple[tuple[str, Form], ...] = (
+    (".lokr_w1", "lokr"),
+    (".hada_w1_a", "loha"),
+    (".dora_scale", "dora"),
+    (".lora_magnitude_vector", "dora"),
+    (".oft_blocks", "oft"),
+    (".oft_diag", "oft"),
+    (".on_input", "ia3"),
+    (".diff", "full"),
+)
+# Beginnings of names; ComfyUI: comfy/controlnet.py, comfy/sd.py and comfy/model_detection.py.
+_OTHERS: tuple[tuple[What, tuple[str, ...]], ...] = (
+    (
+        "controlnet",
+        ("control_model.", "controlnet_", "input_hint_block.", "zero_convs.", "lora_controlnet"),
+    ),
+    ("adapter", ("ip_adapter.", "image_proj.", "adapter.body.", "motion_modules.")),
+    ("model", ("model.diffusion_model.", "double_blocks.", "joint_blocks.", "input_blocks.")),
+    ("vae", ("first_stage_model.", "decoder.conv_in.", "encoder.conv_in.", "taesd_")),
+    ("text_encoder", ("text_model.", "encoder.block.", "cond_stage_model.", "model.layers.")),
+    ("embedding", ("emb_params", "string_to_param", "clip_l", "clip_g")),
+)
+# What trainers call a LoRA that nobody gave a name.
+_NAMELESS = ("lora", "last", "model", "output", "pytorch_lora_weights", "adapter_model", "untitled")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the tensors alone tell. `alpha`: where the first one lies, from the data's start on.
+
+    `length`: bytes of all tensors. `model`: family whose checkpoint this is.
+    """
+
+    what: What
+    length: int
+    verdict: Verdict = UNKNOWN
+    model: str | None = None
+    form: Form | None = None
+    rank: int | None = None
+    text_encoder: bool = False
+    alpha: TensorInfo | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file is and says. Texts are plain, without control characters, and not to be trusted.
+
+    `family`: id, None if unknown; `refuted`: ids that the tensors rule out. `alpha` None: the file
+    gives none, which means alpha = rank. `text_encoder`: it changes text encoders, too. `title`
+    None: nobody gave it one. `digest`: of the whole header.
+    """
+
+    what: What
+    family: str | None
+    size: int
+    digest: bytes
+    variant: str | None = None
+    refuted: frozenset[str] = frozenset()
+    form: Form | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    text_encoder: bool = False
+    title: str | None = None
+    about: str = ""
+    triggers: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+class Reader:
+    """Reads headers; keeps the layouts it has seen. May be used by several threads."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[bytes, Layout] = {}
+
+    def read(self, path: Path) -> Reading:
+        """What the file at `path` says, whatever it is. No weight is read but one alpha.
+
+        Raises UnknownNameError `file_missing`, ModelFileError `model_file_pickled` or
+        `model_file_damaged`.
+        """
+        text, size = header_text(path)
+        parts = _apart(text)
+        if parts is None:
+            header = parse_header(path, text, size)
+            return _reading(header, _layout(header, text), blake2b(text, digest_size=16).digest())
+        metadata, tensors, told = parts
+        key = blake2b(tensors, digest_size=16).digest()
+        digest = blake2b(key + told, digest_size=16).digest()
+        layout = self._layouts.get(key)
+        if layout is None or 8 + len(text) + layout.length != size:
+            header = parse_header(path, text, size)
+            layout = _layout(header, text)
+            if len(self._layouts) < MAX_LAYOUTS:
+                self._layouts[key] = layout
+        return _reading(Header(path, {}, metadata, size), layout, digest, 8 + len(text))
+
+
+def _apart(text: bytes) -> tuple[dict[str, str], bytes, bytes] | None:
+    """Metadata, the tensors' text and the metadata's; None if the header is of another form."""
+    if not text.startswith(_METADATA_FIRST):
+        return None
+    try:
+        words = text.decode("utf-8")
+        metadata, end = _DECODER.raw_decode(words, len(_METADATA_FIRST))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        return None
+    at = end if len(words) == len(text) else len(words[:end].encode())
+    return metadata, text[at:], text[:at]
+
+
+def _layout(header: Header, text: bytes) -> Layout:
+    names = lora_tensors(header)
+    length = header.size - 8 - len(text)
+    shapes = module_shapes(header)
+    families = load_families()
+    form = _form(header.tensors, names)
+    if form is None:
+        plain = {name: tensor.shape for name, tensor in header.tensors.items()}
+        model = checkpoint_by_tensors(plain, families)
+        return Layout("model" if model else _other(plain), length, model=model and model.id)
+    ranks = Counter(shape[0] for name, shape in shapes.items() if shape and "lora_down" in name)
+    alpha = next((header.tensors[s] for n, s in names.items() if n.endswith(".alpha")), None)
+    if alpha is not None:
+        alpha = alpha._replace(offset=alpha.offset - 8 - len(text))
+    return Layout(
+        "lora",
+        length,
+        verdict=judge(shapes, families),
+        form=form,
+        rank=_rank(header, form) or (ranks.most_common(1)[0][0] if ranks else None),
+        text_encoder=any(name.startswith(("lora_te", "lora_prior_te")) for name in shapes),
+        alpha=alpha,
+    )
+
+
+def _form(tensors: Iterable[str], names: dict[str, str]) -> Form | None:
+    plain = any(name.endswith(".lora_down.weight") for name in names)
+    for name in tensors:
+        for part, form in _FORMS:
+            if name.endswith(part) and (form == "dora" or not plain):
+                return form
+    return "lora" if plain else None
+
+
+def _rank(header: Header, form: Form) -> int | None:
+    """Of LoHa and LoKr, where the width that stands for `lora_down` has no rank."""
+    part = {"loha": ".hada_w1_b", "lokr": ".lokr_w2_b"}.get(form)
+    shapes = [t.shape for n, t in header.tensors.items() if part and n.endswith(part)]
+    ranks = Counter(shape[0] for shape in shapes if shape)
+    return ranks.most_common(1)[0][0] if ranks else None
+
+
+def _other(names: Iterable[str]) -> What:
+    for what, beginnings in _OTHERS:
+        if any(name.startswith(beginnings) for name in names):
+            return what
+    return "other"
+
+
+def _reading(header: Header, layout: Layout, digest: bytes, start: int | None = None) -> Reading:
+    """`start`: where the data begin, if the header holds no tensors."""
+    families = load_families()
+    metadata = header.metadata
+    if layout.what != "lora":
+        family = families[layout.model] if layout.model else checkpoint_family(header, families)
+        known = family.id if family and layout.what == "model" else None
+        return Reading(layout.what, known, header.size, digest, title=_title(header))
+    family = decide(layout.verdict, header, families)
+    variant = variant_of(header, family) if family else None
+    return Reading(
+        what="lora",
+        family=family.id if family else None,
+        size=header.size,
+        digest=digest,
+        variant=variant.id if variant else None,
+        refuted=layout.verdict.refuted,
+        form=layout.form,
+        rank=layout.rank,
+        alpha=_alpha(header, layout, start),
+        text_encoder=layout.text_encoder,
+        title=_title(header),
+        about=_about(metadata),
+        triggers=triggers(metadata),
+        tags=_tags(metadata),
+    )
+
+
+def _alpha(header: Header, layout: Layout, start: int | None) -> float | None:
+    if layout.alpha is not None:
+        data = start if start is not None else header.size - layout.length
+        tensor = layout.alpha._replace(offset=layout.alpha.offset + data)
+        return _finite(read_scalar(Header(header.path, {"alpha": tensor}), "alpha"))
+    return _finite(header.metadata.get("ss_network_alpha"))
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if abs(number) < 1e6 else None
+
+
+def _title(header: Header) -> str | None:
+    """What somebody called it; not what a trainer makes up ("LoRA@1690000000.0", "last")."""
+    for key in ("modelspec.title", "ss_output_name"):
+        title = one_line(header.metadata.get(key), MAX_TITLE)
+        if title and title != "None" and "@" not in title and title.casefold() not in _NAMELESS:
+            return title
+    return None
+
+
+def _about(metadata: dict[str, str]) -> str:
+    keys = ("modelspec.description", "modelspec.usage_hint", "ss_training_comment")
+    texts = [text_of_html(metadata.get(key), MAX_ABOUT) for key in keys]
+    kept = dict.fromkeys(text for text in texts if text and text != "None")
+    return "\n".join(kept)[:MAX_ABOUT]
+
+
+def _tags(metadata: dict[str, str]) -> tuple[str, ...]:
+    said = [one_line(tag, 40).lower() for tag in metadata.get("modelspec.tags", "").split(",")]
+    return tuple(dict.fromkeys([*(tag for tag in said if tag), *common_tags(metadata)]))[:40]

@@ -1,0 +1,70 @@
+"""Whether two LoRAs would fight over one concept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import reasons
+from .evidence import Evidence
+from .library import Library
+from .wish import Wish
+from .words import GENERIC, version_of
+
+MUCH_BETTER = 0.2
+"""An older version is kept if it is by this much the likelier one."""
+
+
+@dataclass(frozen=True)
+class Rivalry:
+    """`why`: what to tell of the one that loses. `instead`: the later one takes the place."""
+
+    why: str
+    instead: bool = False
+
+
+def rival(wish: Wish, library: Library, chosen: Evidence, other: Evidence) -> Rivalry | None:
+    """Whether `other`, the less likely one, must give way to `chosen`, or takes its place."""
+    first, second = library.cards[chosen.at], library.cards[other.at]
+    mine, theirs = library.words(chosen.at), library.words(other.at)
+    if _same_lora(library, chosen.at, other.at):
+        newer = version_of(second.name) > version_of(first.name)
+        if newer and chosen.score - other.score < MUCH_BETTER and first.variant == second.variant:
+            return Rivalry(reasons.older(second), instead=True)
+        return Rivalry(reasons.older(first) if not newer else reasons.same(first))
+    if mine.kind == theirs.kind == "style":
+        return Rivalry(reasons.two_styles(first))
+    if _same_concept(wish, chosen, other):
+        return Rivalry(reasons.same_concept(wish, chosen, first))
+    return None
+
+
+def _same_lora(library: Library, one: int, two: int) -> bool:
+    """Versions or copies of one LoRA: the same name without its version, or the same code word."""
+    mine, theirs = library.words(one), library.words(two)
+    if mine.title and mine.title == theirs.title:
+        return True
+    codes = {phrase for phrase in mine.phrases if phrase and not set(phrase) <= GENERIC}
+    shared = codes & set(theirs.phrases)
+    return bool(shared and mine.kind == theirs.kind and set(mine.title.split()) & set(theirs.title.split()))
+
+
+def _same_concept(wish: Wish, chosen: Evidence, other: Evidence) -> bool:
+    """Whether `other` answers only to what `chosen` answers to already.
+
+    A LoRA found by words has words (or terms) of its own to show; one found by meaning alone
+    has to stand for another piece of the wish.
+    """
+    own = set(other.shared[:3]) - set(chosen.shared)
+    own_terms = set(other.terms) - set(chosen.terms)
+    if own_terms:
+        return False
+    if other.piece == chosen.piece or _within(wish, chosen.piece, other.piece):
+        return not own
+    return not own and bool(other.shared) and bool(set(other.shared) & set(chosen.shared))
+
+
+def _within(wish: Wish, one: int, two: int) -> bool:
+    if min(one, two) < 0:
+        return False
+    first, second = set(wish.pieces[one].words), set(wish.pieces[two].words)
+    return first <= second or second <= first

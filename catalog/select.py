@@ -1,0 +1,344 @@
+"""Which LoRAs a wish asks for, how strong, with which trigger words, and why: a pure function.
+
+A wish is cut into pieces (`wish`); candidates come by meaning and by words (`evidence`); a small
+logistic model, fitted on the tuning part of `benchmarks/data/selection`, says how likely each fits
+(`coefficients`); then rules see to it that what is picked belongs together. Docs: docs/loras.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import exp
+from typing import TYPE_CHECKING
+
+from . import coefficients, reasons
+from .card import Card
+from .card_words import CardWords, is_generic, trigger_phrases
+from .evidence import Evidence, gather, gather_elsewhere
+from .library import Library, Meanings, Scope
+from .rivals import rival
+from .weights import balanced, usual_weight
+from .wish import Wish, parse_wish
+from .words import plain, words
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = [
+    "Choice",
+    "Library",
+    "Meanings",
+    "Named",
+    "Picked",
+    "Refused",
+    "Scope",
+    "select",
+]
+
+THRESHOLD = 0.5
+"""What is less likely to fit than this is not picked."""
+NEARLY = 0.12
+"""What is at least this likely is told as a runner-up."""
+RUNNERS_UP = 5
+MAX_INSERTED = 2
+"""Trigger words that are put into a prompt, of one LoRA."""
+MAX_INSERTED_LETTERS = 60
+
+MeaningOf = Callable[[Sequence[str]], "np.ndarray"]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A LoRA that the person named, by key or name; weights None: as Kizy sets them."""
+
+    name: str
+    model_weight: float | None = None
+    clip_weight: float | None = None
+
+
+@dataclass(frozen=True)
+class Picked:
+    """`triggers`: words to add to the prompt, which does not hold them yet. `score`: 0 to 1."""
+
+    card: Card
+    model_weight: float
+    clip_weight: float
+    triggers: tuple[str, ...]
+    why: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A LoRA that was named and cannot be taken. `card` None: there is none of that name."""
+
+    named: Named
+    card: Card | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`picked`: what was named, then the surest first. `why_none`: set if nothing was picked.
+
+    `by_words_only`: no meanings were at hand. `refused`: what was named and cannot be taken.
+    `notices`: what the person should know, such as a re-ranking that failed.
+    """
+
+    picked: tuple[Picked, ...] = ()
+    why_none: str | None = None
+    runners_up: tuple[tuple[Card, str], ...] = ()
+    by_words_only: bool = False
+    refused: tuple[Refused, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def embedded(sentences: Sequence[str]) -> np.ndarray:
+    """`language.embed`, imported when it is needed. Raises ImportError in a base install."""
+    from ..language import embed
+
+    return embed(sentences)
+
+
+def select(
+    prompt: str,
+    family: str,
+    library: Library,
+    *,
+    variant: str | None = None,
+    scope: Scope | None = None,
+    max_loras: int = 3,
+    named: Sequence[Named] = (),
+    meaning_of: MeaningOf | None = embedded,
+    rerank: Rerank | None = None,
+) -> Choice:
+    """The LoRAs that fit a wish, at most `max_loras` unless more were named; never of another
+    family.
+
+    `variant`: the model's own within its family ("pony"). `meaning_of`: sentences -> (n, 384) unit
+    vectors; None, or ImportError: by words only. `rerank`: see `rerank.Reranker`. Deterministic
+    without it. Raises nothing for any prompt or card.
+    """
+    scope = scope or Scope()
+    wish = parse_wish(prompt)
+    meanings = _meanings(wish, library, meaning_of)
+    taken, refused = _named(named, family, library)
+    allowed = library.allowed(scope)
+    judged = judge(wish, library, family, allowed, meanings, variant)
+    notices: tuple[str, ...] = ()
+    if rerank is not None and judged:
+        judged, notices = rerank(prompt, judged, library)
+    rounds = _Picking(wish, library, variant, [at for at, _ in taken])
+    for evidence in judged:
+        rounds.consider(evidence, len(taken), max_loras)
+    picked = _finished(prompt, taken, rounds, library, variant)
+    elsewhere = _elsewhere(wish, library, family, allowed)
+    why_none = None
+    if not picked:
+        why_none = reasons.why_none(wish, library, family, allowed, judged, elsewhere)
+    told = [(evidence.at, why) for evidence, why in rounds.left_out] + elsewhere
+    runners_up = tuple((library.cards[at], why) for at, why in told[:RUNNERS_UP])
+    return Choice(picked, why_none, runners_up, meanings is None, tuple(refused), notices)
+
+
+Rerank = Callable[
+    [str, Sequence[Evidence], Library], tuple[Sequence[Evidence], tuple[str, ...]]
+]
+
+
+def judge(
+    wish: Wish,
+    library: Library,
+    family: str,
+    allowed: np.ndarray,
+    meanings: np.ndarray | None,
+    variant: str | None = None,
+) -> list[Evidence]:
+    """Evidence for a family's candidates with their scores, the surest first, ties by key."""
+    found = gather(wish, library, family, allowed, meanings)
+    for evidence in found:
+        evidence.score = score(evidence, library.cards[evidence.at].variant, variant)
+    return sorted(found, key=lambda one: (-round(one.score, 6), library.cards[one.at].key))
+
+
+def score(evidence: Evidence, made_for: str | None, variant: str | None) -> float:
+    """How likely a card fits, 0 to 1."""
+    known = evidence.values["known"] > 0
+    model = coefficients.WITH_MEANING if known else coefficients.BY_WORDS
+    total = model.get("constant", 0.0) - variant_penalty(made_for, variant)
+    total += sum(model.get(name, 0.0) * value for name, value in evidence.values.items())
+    return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
+
+
+def variant_penalty(made_for: str | None, variant: str | None) -> float:
+    """What a LoRA for another variant of the family loses, in the model's log-odds."""
+    if made_for == variant:
+        return 0.0
+    if made_for is None:
+        return 0.5  # LoRAs of the base work on its fine-tunes, only weaker
+    if {made_for, variant} == {"illustrious", "noobai"}:
+        return 0.5  # NoobAI is trained further from Illustrious
+    return 1.5
+
+
+def _meanings(wish: Wish, library: Library, meaning_of: MeaningOf | None) -> np.ndarray | None:
+    """(pieces, 384), or None if it goes by words."""
+    if meaning_of is None or not library.has_meanings:
+        return None
+    try:
+        return meaning_of([piece.text for piece in wish.pieces] or [" "])
+    except ImportError:
+        return None
+
+
+@dataclass
+class _Picking:
+    """Takes cards in the order of their scores, as long as they belong together."""
+
+    wish: Wish
+    library: Library
+    variant: str | None
+    held: list[int]
+    picked: list[Evidence] = field(default_factory=list)
+    left_out: list[tuple[Evidence, str]] = field(default_factory=list)
+
+    def consider(self, evidence: Evidence, named: int, max_loras: int) -> None:
+        at, library = evidence.at, self.library
+        if at in self.held or evidence.score < NEARLY:
+            return
+        card, facts = library.cards[at], library.words(at)
+        why = None
+        if facts.speed:
+            why = reasons.SPEED
+        elif facts.nothing_told and evidence.score < 0.9:
+            why = reasons.NOTHING_TOLD
+        elif evidence.score < THRESHOLD:
+            why = reasons.not_asked(self.wish, evidence, card, facts, self.variant)
+        elif self._unwanted(evidence, facts):
+            why = reasons.UNWANTED
+        else:
+            why = self._rival(evidence, card, facts)
+        if why is None and len(self.picked) + named >= max_loras:
+            why = reasons.too_many(max_loras)
+        if why is None:
+            self.picked.append(evidence)
+        else:
+            self.left_out.append((evidence, why))
+
+    def _unwanted(self, evidence: Evidence, facts: CardWords) -> bool:
+        """Whether the wish says that it does not want what the card brings."""
+        for text in self.wish.unwanted:
+            said = set(words(text))
+            if said & facts.identity or parse_wish(text).terms.keys() & facts.strong:
+                return not (facts.identity - said) & set(evidence.shared)
+        return False
+
+    def _rival(self, evidence: Evidence, card: Card, facts: CardWords) -> str | None:
+        for at in self.held:
+            other = self.library.cards[at]
+            if facts.kind == "style" == self.library.words(at).kind:
+                return reasons.two_styles(other)
+        for number, chosen in enumerate(self.picked):
+            verdict = rival(self.wish, self.library, chosen, evidence)
+            if verdict is None:
+                continue
+            if verdict.instead:  # a newer version of the same LoRA
+                self.picked.pop(number)
+                self.left_out.append((chosen, reasons.older(card)))
+                return None
+            return verdict.why
+        return None
+
+
+def _named(
+    named: Sequence[Named], family: str, library: Library
+) -> tuple[list[tuple[int, Named]], list[Refused]]:
+    """(place, as named) of what can be taken, and what cannot with the reason."""
+    taken: dict[int, Named] = {}
+    refused: list[Refused] = []
+    for one in named:
+        found = library.find(one.name)
+        if not found:
+            refused.append(Refused(one, None, reasons.unknown_name(one.name, library)))
+            continue
+        usable = [
+            at
+            for at in found
+            if library.cards[at].problem is None and library.cards[at].family in (family, None)
+        ]
+        usable.sort(key=lambda at: library.cards[at].family is None)
+        if usable:
+            taken.setdefault(usable[0], one)
+        else:
+            card = library.cards[found[0]]
+            refused.append(Refused(one, card, reasons.refused(card, family)))
+    return list(taken.items()), refused
+
+
+def _finished(
+    prompt: str,
+    taken: Sequence[tuple[int, Named]],
+    rounds: _Picking,
+    library: Library,
+    variant: str | None,
+) -> tuple[Picked, ...]:
+    """Weights, trigger words and reasons for what was picked."""
+    places = [at for at, _ in taken] + [evidence.at for evidence in rounds.picked]
+    asked = [one.model_weight for _, one in taken] + [None] * len(rounds.picked)
+    usual = [usual_weight(library.cards[at], library.words(at)) for at in places]
+    lowered = balanced(
+        [weight if given is None else given for weight, given in zip(usual, asked, strict=True)],
+        fixed=[
+            given is not None or library.words(at).speed
+            for given, at in zip(asked, places, strict=True)
+        ],
+    )
+    picked: list[Picked] = []
+    text = prompt
+    for number, at in enumerate(places):
+        card, facts = library.cards[at], library.words(at)
+        weight = lowered[number]
+        note = reasons.weight_note(card, facts, weight, usual[number], asked[number], len(places))
+        if number < len(taken):
+            why = reasons.was_named(card, variant, note)
+            clip = taken[number][1].clip_weight
+            sure = 1.0
+        else:
+            evidence = rounds.picked[number - len(taken)]
+            why = reasons.why(rounds.wish, evidence, card, facts, variant, note)
+            clip, sure = None, evidence.score
+        inserted = missing_triggers(text, card)
+        text = ", ".join((text, *inserted))
+        clip = weight if clip is None else clip
+        picked.append(Picked(card, weight, clip, inserted, why, round(sure, 3)))
+    return tuple(picked)
+
+
+def missing_triggers(prompt: str, card: Card) -> tuple[str, ...]:
+    """The author's first trigger words that the prompt does not hold yet, at most two.
+
+    Authors put the one that matters first; lists of hair, clothes and quality words follow.
+    """
+    spoken = f" {' '.join(words(prompt))} "
+    found: list[str] = []
+    usable = [phrase for phrase in trigger_phrases(card) if not is_generic(phrase)]
+    for phrase in usable[:MAX_INSERTED]:
+        if found and sum(map(len, found)) + len(phrase) > MAX_INSERTED_LETTERS:
+            break
+        if f" {' '.join(words(phrase))} " not in spoken and plain(phrase) not in plain(prompt):
+            found.append(phrase)
+    return tuple(found)
+
+
+def _elsewhere(
+    wish: Wish, library: Library, family: str, allowed: np.ndarray
+) -> list[tuple[int, str]]:
+    """What would fit by its words, and why it cannot be picked: family, problem, adult, scope."""
+    told: list[tuple[int, str]] = []
+    for evidence in gather_elsewhere(wish, library, family, allowed):
+        card = library.cards[evidence.at]
+        evidence = replace(evidence, score=score(evidence, card.variant, card.variant))
+        if evidence.score >= THRESHOLD and not library.words(evidence.at).speed:
+            told.append((evidence.at, reasons.cannot(card, family)))
+    return told

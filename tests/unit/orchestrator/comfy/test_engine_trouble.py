@@ -1,0 +1,165 @@
+"""The ComfyUI engine where more than one thing goes wrong, or at an awkward moment."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kizy.orchestrator.engines.base import Handle
+from kizy.orchestrator.engines.comfy.engine import ComfyEngine
+from kizy.orchestrator.engines.comfy.pool import Pool
+from kizy.orchestrator.storage.pictures import PictureFolder
+
+from tests.fakes.comfyui import FakeComfyUI
+from tests.fakes.comfyui_faults import PATIENCE
+from tests.unit.orchestrator.comfy.builders import CHECKPOINT, Studio, end_of, of_kind, plan_of
+
+
+@pytest.fixture
+def fakes() -> Iterator[list[FakeComfyUI]]:
+    with ExitStack() as stack:
+        models = {"checkpoints": [CHECKPOINT]}
+        yield [stack.enter_context(FakeComfyUI(models=models)) for _ in range(2)]
+
+
+@pytest.fixture
+def make(fakes: list[FakeComfyUI], tmp_path: Path) -> Iterator[Callable[..., Studio]]:
+    """make(fake, ..., resume=...): an engine over those; the first one alone if none is named."""
+    studios: list[Studio] = []
+
+    def make(*chosen: FakeComfyUI, **options: Any) -> Studio:
+        folder = tmp_path / f"pictures-{len(studios)}"
+        studios.append(Studio(folder, list(chosen) or fakes[:1], **options))
+        return studios[-1]
+
+    yield make
+    for studio in studios:
+        studio.engine.close()
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(int(PATIENCE / 0.005)):
+        if true():
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError("it did not happen")
+
+
+def test_pictures_that_come_to_a_server_that_is_away_wait_for_it(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio]
+) -> None:
+    fake, studio = fakes[0], make()
+    fake.pace.hold("step")
+    job_id = studio.start(plan_of(count=4))
+    fake.pace.wait()
+    client = studio.clients[0]
+    studio.engine._save = save_after(studio, lambda: fake.stop())
+    fake.pace.release()
+    notices = (e for e in studio.engine.follow(Handle(job_id)) if e.kind == "notice")
+    assert next(notices).code == "server_away"
+    fake.start()
+    events = studio.events(job_id)
+    assert end_of(events).state == "succeeded"
+    assert sorted(e.artifact.seed for e in of_kind(events, "artifact")) == [7, 8, 9, 10]
+    assert client.queue().running == ()
+
+
+def save_after(studio: Studio, act: Callable[[], None]) -> Any:
+    """What the engine saves with, that acts once, before the first picture is saved."""
+    save, acted = studio.engine._save, threading.Event()
+
+    def acting(plan: Any, data: bytes) -> Any:
+        if not acted.is_set():
+            acted.set()
+            act()
+        return save(plan, data)
+
+    return acting
+
+
+def test_a_new_job_does_not_wait_for_a_server_that_is_away(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio]
+) -> None:
+    studio = make()
+    studio.draw(plan_of())
+    fakes[0].stop()
+    end = end_of(studio.draw(plan_of()))
+    fakes[0].start()
+    assert end.error is not None and end.error.code == "server_unreachable"
+
+
+def test_a_finished_file_that_cannot_be_fetched_at_once_is_not_drawn_again(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio]
+) -> None:
+    fakes[0].faults.short_downloads = 2
+    studio = make()
+    job_id = studio.start(plan_of())
+    assert end_of(studio.events(job_id)).state == "succeeded"
+    assert fakes[0].ran(job_id) == 1
+
+
+def test_a_job_that_is_taken_up_is_tiled_too_when_memory_runs_out(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio]
+) -> None:
+    fakes[0].faults.out_of_memory("VAEDecode", times=None)
+    studio = make(resume=True)
+    job_id = studio.start(plan_of())
+    assert end_of(studio.events(job_id)).state == "succeeded"
+    assert fakes[0].ran(job_id, "VAEDecodeTiled") == 1
+
+
+def test_the_end_of_a_first_try_is_not_taken_for_that_of_the_second(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio]
+) -> None:
+    """The history is written after the end was told, and still holds the first try until then."""
+    fake, studio = fakes[0], make()
+    fake.faults.out_of_memory("VAEDecode", times=None)
+    fake.pace.hold("history")
+    job_id = studio.start(plan_of())
+    fake.pace.wait()
+    fake.pace.go()
+    until(lambda: fake.ran(job_id, "VAEDecodeTiled") == 1)
+    fake.pace.wait()
+    asked = fake.requests.count(f"GET /history/{job_id}")
+    until(lambda: fake.requests.count(f"GET /history/{job_id}") > asked + 2)
+    fake.pace.release()
+    assert end_of(studio.events(job_id)).state == "succeeded"
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_a_job_is_taken_up_on_the_server_that_has_it(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio], there: int
+) -> None:
+    job_id = make(fakes[there]).start(plan_of())
+    until(lambda: fakes[there].history().get(job_id) == "success")
+    later = make(*fakes, resume=True)
+    later.engine.start(plan_of(), job_id)
+    assert end_of(later.events(job_id)).state == "succeeded"
+    assert [fake.ran(job_id) for fake in fakes] == [1 - there, there]
+
+
+def test_where_no_other_server_has_the_model_the_first_error_is_told(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio]
+) -> None:
+    first, second = fakes
+    second.models["checkpoints"] = []
+    studio = make(*fakes)
+    first.pace.hold("step")
+    job_id = studio.start(plan_of())
+    first.pace.wait()
+    first.stop()
+    end = end_of(studio.events(job_id))
+    first.start()
+    assert end.error is not None and end.error.code == "server_unreachable"
+
+
+def test_without_servers_a_job_fails_instead_of_hanging(tmp_path: Path) -> None:
+    engine = ComfyEngine(Pool([]), [], PictureFolder(tmp_path, "0").save_png)
+    handle = engine.start(plan_of(), str(uuid.uuid4()))
+    end = end_of(list(engine.follow(handle)))
+    assert end.error is not None and end.error.code == "server_unreachable"

@@ -1,0 +1,169 @@
+"""What ComfyUI servers offer the planner: which model, which LoRA, by their lists alone."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kizy.catalog.family import family
+from kizy.core.errors import EngineError, InputError, ModelFileError, UnknownNameError
+from kizy.core.request import GenerationRequest
+from kizy.orchestrator.comfy_offer import ComfyOffer, Server
+from kizy.orchestrator.templates.server import ServerFacts
+
+from tests.fakes.comfyui import recorded_object_info
+from tests.unit.drawing.builders import save_kohya_lora
+
+SDXL, SD15 = "sd_xl_base_1.0.safetensors", "v1-5-pruned-emaonly-fp16.safetensors"
+FLUX = "flux1-dev.safetensors"
+STARTER = "kizy-starter.safetensors"
+GB = 10**9
+
+INPUTS = {
+    "checkpoints": ("CheckpointLoaderSimple", "ckpt_name"),
+    "diffusion_models": ("UNETLoader", "unet_name"),
+    "loras": ("LoraLoader", "lora_name"),
+    "upscale_models": ("UpscaleModelLoader", "model_name"),
+}
+
+
+def server(name: str = "studio", *, memory: int | None = 24 * GB, **files: list[str]) -> Server:
+    """A server that lists these files and no others: server(checkpoints=[...])."""
+    info = copy.deepcopy(dict(recorded_object_info()))
+    for kind, (node_class, input_name) in INPUTS.items():
+        spec = info[node_class]["input"]["required"][input_name]
+        listed = files.get(kind, [])
+        # Newer node classes have their choices among the options.
+        if isinstance(spec[0], list):
+            spec[0] = listed
+        else:
+            spec[1]["options"] = listed
+    return Server(name, ServerFacts(f"http://{name}:8188", "0.3.64", info), memory)
+
+
+def wish(**values: Any) -> GenerationRequest:
+    return GenerationRequest.model_validate({"prompt": "a fox", **values})
+
+
+def model_of(*servers: Server, preferred: str | None = None, **values: Any) -> tuple[str, str]:
+    """(name, family) of the model that is taken."""
+    entry, why = ComfyOffer(servers, preferred).model(wish(**values))
+    assert why
+    return entry.name, entry.family or ""
+
+
+def test_auto_takes_the_best_family_that_fits_into_the_memory() -> None:
+    files = [SDXL, SD15, STARTER]
+    assert model_of(server(checkpoints=files)) == (SDXL, "sdxl")
+    assert model_of(server(checkpoints=files, memory=4 * GB)) == (SD15, "sd15")
+    assert model_of(server(checkpoints=files, memory=None)) == ("starter", "starter")
+
+
+def test_a_model_must_fit_into_the_memory_of_the_server_that_has_it() -> None:
+    small = server("small", checkpoints=[SDXL, SD15], memory=4 * GB)
+    large = server("large", checkpoints=[STARTER], memory=80 * GB)
+    assert model_of(small, large) == (SD15, "sd15")
+
+
+def test_split_files_count_as_models() -> None:
+    assert model_of(server(diffusion_models=[FLUX], memory=48 * GB)) == (FLUX, "flux1-dev")
+
+
+def test_without_a_model_that_fits_it_says_so() -> None:
+    for there in (server(), server(checkpoints=["mix.safetensors"])):
+        with pytest.raises(EngineError) as caught:
+            model_of(there)
+        assert caught.value.code == "server_model_missing"
+
+
+def test_the_settings_name_beats_the_best_and_the_wish_beats_both() -> None:
+    there = server(checkpoints=[SDXL, SD15])
+    assert model_of(there, preferred="v1-5-pruned-emaonly-fp16") == (SD15, "sd15")
+    assert model_of(there, preferred=SD15, model="sd_xl_base_1.0") == (SDXL, "sdxl")
+
+
+def test_a_name_that_no_server_lists_gives_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r'Did you mean "sd_xl_base_1\.0"') as caught:
+        model_of(server(checkpoints=[SDXL]), model="sd_xl_bas_1.0")
+    assert caught.value.code == "model_unknown"
+
+
+def test_a_family_that_the_name_does_not_tell_is_asked_for_and_can_be_said() -> None:
+    there = server(checkpoints=["mix.safetensors"])
+    with pytest.raises(InputError) as caught:
+        model_of(there, model="mix")
+    assert caught.value.code == "family_unknown" and "mix@sdxl" in caught.value.fix
+    assert model_of(there, model="mix@sd15") == ("mix.safetensors", "sd15")
+
+
+def test_an_at_sign_may_be_part_of_a_name() -> None:
+    there = server(checkpoints=["sdxl@night.safetensors"])
+    assert model_of(there, model="sdxl@night") == ("sdxl@night.safetensors", "sdxl")
+
+
+def test_the_starter_needs_the_node_pack() -> None:
+    assert model_of(server(checkpoints=[STARTER]), model="starter") == ("starter", "starter")
+    with pytest.raises(EngineError) as caught:
+        model_of(server(checkpoints=[SDXL]), model="starter")
+    assert caught.value.code == "server_model_missing" and "ComfyUI-Kizy" in caught.value.fix
+
+
+def test_a_lora_is_found_on_any_server_by_its_name() -> None:
+    first, second = server("first"), server("second", loras=["people/nadia.safetensors"])
+    offer = ComfyOffer([first, second], None)
+    request = wish(loras=[{"name": "nadia", "model_weight": 0.7}])
+    (chosen,) = offer.loras(request, family("sdxl"))
+    assert chosen.file.name == "people/nadia.safetensors"
+    assert (chosen.model_weight, chosen.clip_weight) == (0.7, None)
+    assert offer.loras(wish(), family("sdxl")) == offer.loras(wish(loras="none"), family("sdxl"))
+
+
+def test_a_lora_that_no_server_lists_is_unknown_even_if_it_lies_here(kizy_home: Path) -> None:
+    lora(kizy_home, "nadia", context=768)
+    offer = ComfyOffer([server(loras=["nadja.safetensors"])], None)
+    with pytest.raises(UnknownNameError, match='Did you mean "nadja"') as caught:
+        offer.loras(wish(loras=[{"name": "nadia"}]), family("sd15"))
+    assert caught.value.code == "lora_unknown"
+
+
+def lora(home: Path, name: str, *, context: int) -> Path:
+    """A LoRA in Kizy's own folder; SD 1.5's context is 768 wide, the starter's 384."""
+    module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    pairs = {module: (torch.zeros(64, 4), torch.zeros(4, context))}
+    (home / "loras").mkdir(exist_ok=True)
+    return save_kohya_lora(home / "loras" / f"{name}.safetensors", pairs, alpha=4.0)
+
+
+def test_a_lora_of_another_family_is_told_where_kizy_has_the_file_too(kizy_home: Path) -> None:
+    lora(kizy_home, "nadia", context=384)
+    offer = ComfyOffer([server(loras=["nadia.safetensors"])], None)
+    with pytest.raises(ModelFileError, match="made for Kizy Starter") as caught:
+        offer.loras(wish(loras=[{"name": "nadia"}]), family("sd15"))
+    assert caught.value.code == "lora_other_family"
+
+
+def test_where_kizy_has_the_same_lora_its_hash_goes_into_the_plan(kizy_home: Path) -> None:
+    lora(kizy_home, "nadia", context=768)
+    offer = ComfyOffer([server(loras=["nadia.safetensors"])], None)
+    (chosen,) = offer.loras(wish(loras=[{"name": "nadia"}]), family("sd15"))
+    assert chosen.file.sha256 is not None
+
+
+def test_the_enlarger_is_kizys_own_or_one_that_enlarges_four_times() -> None:
+    def enlarger(*listed: str) -> str | None:
+        facts = ComfyOffer([server(upscale_models=list(listed))], None).engine(family("sdxl"))
+        return facts.enlarger.name if facts.enlarger is not None else None
+
+    assert enlarger("4x-UltraSharp.pth", "kizy-enlarger-x4.safetensors") == "starter-enlarger-x4"
+    assert enlarger("2x-small.pth", "4x-UltraSharp.pth") == "4x-UltraSharp.pth"
+    assert enlarger("2x-small.pth") is None
+    assert enlarger() is None
+
+
+def test_the_engine_says_on_which_servers() -> None:
+    facts = ComfyOffer([server("one"), server("two")], None).engine(family("sdxl"))
+    assert (facts.kind, facts.why) == ("comfyui", "on one, two")
+    assert "euler" in facts.samplers
