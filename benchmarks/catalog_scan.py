@@ -28,8 +28,10 @@ Module = tuple[str, int, int]
 
 _DEPTHS = {
     "input": ((4, 2), (5, 2), (7, 10), (8, 10)),
-    "output": tuple(enumerate((10,) * 3 + (2,) * 3)),
+    "output": ((0, 10), (1, 10), (2, 10), (3, 2), (4, 2), (5, 2)),
 }
+"""Side of SDXL's UNet -> (block, how many transformers it has)."""
+
 _TAGS = [f"tag number {i}" for i in range(2000)]
 
 
@@ -113,14 +115,14 @@ def measure(folder: Path) -> None:
     loras = folder / "loras"
     (folder / "catalog.sqlite").unlink(missing_ok=True)
     peer = _seconds(lambda: bare_loop(loras))
-    print(f"bare loop over the headers with json: {peer:.2f} s")
+    print(f"bare loop over the headers with json: {_told(peer)}")
     index = Index(folder / "catalog.sqlite")
     folders = [LoraFolder(loras)]
     cold = _seconds(lambda: index.scan(folders))
     warm = _seconds(lambda: index.scan(folders))
     cards = _seconds(index.cards)
-    print(f"cold: {cold:.2f} s ({cold / peer:.2f} of the bare loop)")
-    print(f"warm: {warm:.2f} s; all cards from the index: {cards:.2f} s")
+    print(f"cold: {_told(cold)}: {cold[0] / peer[0]:.2f} of the bare loop")
+    print(f"warm: {_told(warm)}; all cards from the index: {_told(cards)}")
 
 
 def bare_loop(folder: Path) -> int:
@@ -217,10 +219,15 @@ def _clip(prefix: str, layers: int, width: int) -> Iterator[Module]:
             yield f"{layer}_self_attn_{part}_proj", width, width
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def _seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """By the clock, and of computing."""
+    clock, computing = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - started
+    return time.perf_counter() - clock, time.process_time() - computing
+
+
+def _told(seconds: tuple[float, float]) -> str:
+    return f"{seconds[0]:.2f} s ({seconds[1]:.2f} s of computing)"
 
 
 if __name__ == "__main__":

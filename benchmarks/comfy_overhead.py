@@ -38,14 +38,14 @@ from kizy.orchestrator.templates.compile import compile_plan
 from kizy.orchestrator.templates.library import STARTER, template_for
 from kizy.orchestrator.templates.server import ServerFacts
 
-from .fake_comfyui import CHECKPOINT, fakes
+from .fake_comfyui import CHECKPOINT, ROOT, fakes
 
 WARM_UP = 5
 SECONDS = 0.5
 """Of the sampler, where the throughput is measured."""
 FEW_STEPS = 4
 """There: at each step the fake makes a preview, which would cost more than is measured."""
-JOBS_A_SERVER = 20
+JOBS_A_SERVER = 40
 REAL_JOBS = 10
 FAKE_PLAN = Plan(
     request_prompt="a red fox in the snow",
@@ -105,10 +105,10 @@ class Bare:
 class Kizy:
     """The engine over these servers, with Kizy's own waits; pictures are saved with their Plan."""
 
-    def __init__(self, urls: Sequence[str], folder: Path, *, previews: bool = True) -> None:
+    def __init__(self, urls: Sequence[str], folder: Path) -> None:
         clients = [ComfyClient(Address(f"server {i}", url)) for i, url in enumerate(urls)]
         save = PictureFolder(folder, "0").save_png
-        self.engine = ComfyEngine(Pool(clients), clients, save, previews=previews)
+        self.engine = ComfyEngine(Pool(clients), clients, save)
         self.facts = clients[0].facts()
         # Kizy asks every server what it has before it plans; later it knows from its cache.
         self.engine.capabilities()
@@ -133,12 +133,12 @@ def graph_of(plan: Plan, facts: ServerFacts) -> dict[str, Any]:
     return compile_plan(plan, template_for(plan, facts), facts).graph
 
 
-def added(url: str, folder: Path, plan: Plan, jobs: int, *, previews: bool = True) -> dict[str, Any]:
+def added(url: str, folder: Path, plan: Plan, jobs: int) -> dict[str, Any]:
     """Milliseconds of `jobs` jobs by each, in turns; each job has a seed of its own."""
     taken: dict[str, list[float]] = {"bare": [], "kizy": []}
     with ExitStack() as stack:
         (folder / "bare").mkdir(parents=True, exist_ok=True)
-        bare, kizy = Bare(url, folder / "bare"), Kizy([url], folder / "kizy", previews=previews)
+        bare, kizy = Bare(url, folder / "bare"), Kizy([url], folder / "kizy")
         stack.callback(bare.close)
         stack.callback(kizy.close)
         warm_up = min(WARM_UP, jobs)
@@ -207,11 +207,14 @@ def real_server(url: str | None) -> Iterator[str | None]:
     if url is not None or not folder:
         yield url and url.rstrip("/")
         return
-    from tests.integration.conftest import copy_pack, start_comfyui
+    from tests.integration.conftest import start_comfyui
 
-    with tempfile.TemporaryDirectory(prefix="kizy-comfyui-") as base:
-        copy_pack(Path(base))
-        with start_comfyui(Path(base)) as running:
+    with tempfile.TemporaryDirectory(prefix="kizy-comfyui-") as name:
+        base = Path(name)
+        for folder_name in ("input", "models/checkpoints", "custom_nodes"):
+            (base / folder_name).mkdir(parents=True)
+        (base / "custom_nodes" / "ComfyUI-Kizy").symlink_to(ROOT)
+        with start_comfyui(base) as running:
             yield running.url
 
 

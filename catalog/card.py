@@ -1,4 +1,4 @@
-"""What is known of a LoRA or model that decides whether it is picked: plain data, no file needed."""
+"""What is known of a LoRA or model that decides whether it is picked: plain data, no file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Kind = Literal["subject", "style", "technique"]
 class Card(Frozen):
     """A LoRA as the choice sees it. All texts are untrusted: data to match and to show.
 
-    `key`: unique in a library (where the file lies, or a server's name for it). `name`: its file's
-    name without extension, or the title that its author gave. `family`: id in the catalog, proven
-    from tensors; None if unknown. `variant`: a fine-tune within the family whose LoRAs it was made
-    for ("pony", "illustrious", "noobai"). `kind`: None if nothing tells. `triggers`: words that the
-    prompt should hold. `tags`, `examples`: the author's tags and example prompts. `weight`: what the
-    author recommends, with its range if there is one. `folder`: below the library's root, with
-    slashes. `problem`: why it cannot be used.
+    `key`: unique in a library (where the file lies, or a server's name for it). `name`: its
+    file's name without extension, or the title that its author gave. `family`: id in the
+    catalog, proven from tensors; None if unknown. `variant`: a fine-tune within the family
+    whose LoRAs it was made for ("pony", "illustrious", "noobai"). `kind`: None if nothing
+    tells. `triggers`: words that the prompt should hold. `tags`, `examples`: the author's tags
+    and example prompts. `weight`: what the author recommends, with its range if there is one.
+    `folder`: below the library's root, with slashes. `problem`: why it cannot be used.
     """
 
     key: str

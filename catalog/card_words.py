@@ -12,7 +12,7 @@ from .words import (
     clean_name,
     content_words,
     is_known,
-    joined_pairs,
+    mark_words,
     plain,
     rarity,
     says_nothing,
@@ -28,17 +28,23 @@ MAX_TAGS = 20
 NAME, TRIGGER, TAG, ABOUT, EXAMPLE = 1.0, 1.0, 0.75, 0.6, 0.4
 """How much a word counts by where it stands."""
 
+SAME_MEANING = 0.9
+"""How much a word counts that the card says with another word ("aquarelle", "watercolor")."""
+
 _STYLE_WORDS = frozenset(
-    "style styles painting paintings drawing drawings illustration look aesthetic art print sketch"
-    " photo photos photography render rendering graphics poster posters watercolor anime comic"
-    " medium cover covers".split()
+    content_words(
+        "style painting drawing illustration look aesthetic art print sketch photo photography"
+        " render rendering graphics poster watercolor anime comic medium cover"
+    )
 )
 _TECHNIQUE_WORDS = frozenset(
-    "light lighting lens slider detail details enhancer sharpness focus bokeh exposure camera view"
-    " pose poses speed steps turbo lcm lightning hands fix shot angle fog weather shadow shadows"
-    " texture resolution perspective".split()
+    content_words(
+        "light lighting lens slider detail enhancer sharpness focus bokeh exposure camera view pose"
+        " speed steps turbo lcm lightning hands fix shot angle fog weather shadow texture"
+        " resolution perspective"
+    )
 )
-_SPEED = re.compile(r"\b(?:lcm|turbo|lightning|hyper|dmd2?|pcm|schnell|distill\w*|[2-8][ -]?steps?)\b")
+_SPEED = re.compile(r"\b(?:lcm|turbo|lightning|hyper|dmd2?|pcm|distill\w*|[2-8][ -]?steps?)\b")
 _SPEED_TAGS = frozenset({"speed", "acceleration", "distilled", "fast", "turbo", "lcm", "few steps"})
 
 
@@ -47,7 +53,8 @@ class CardWords:
     """`title`: the cleaned name. `weights`: word -> how much it counts (0 to 1).
 
     `identity`: the words of name and triggers that tell it apart. `phrases`: whole triggers, in
-    words. `own_names`: the name's words, and those of the first trigger. `strong`, `weak`: glossary terms in name, triggers and tags; in the description.
+    words. `own_names`: the name's words, and those of the first trigger. `strong`, `weak`:
+    glossary terms in name, triggers and tags; in the description.
     `speed`: it makes drawing faster and changes nothing else. `one_of_a_kind`: somebody or
     something with a name. `nothing_told`: no word of it tells what it draws.
     """
@@ -75,12 +82,14 @@ def describe(card: Card) -> CardWords:
     if not about and not card.tags:
         sources += [(example, EXAMPLE) for example in card.examples[:2]]
     for text, weight in (*sources, *((t, TRIGGER) for t in triggers), (title, NAME)):
-        tokens = content_words(text)
-        for word in (*tokens, *joined_pairs(tokens)):
+        for word in content_words(text) if text == about else mark_words(text):
             weights[word] = max(weights.get(word, 0.0), weight)
     named = " , ".join((title, *triggers))
     strong = glossary.names_in(" , ".join((named, *card.tags[:MAX_TAGS])))
     weak = glossary.names_in(about) - strong
+    for names, weight in ((strong, NAME), (weak, ABOUT)):
+        for word in content_words(" , ".join(sorted(names))):
+            weights[word] = max(weights.get(word, 0.0), weight * SAME_MEANING)
     identity = frozenset(
         word for text in (title, *triggers) for word in content_words(text) if word not in GENERIC
     )
@@ -110,8 +119,8 @@ def trigger_phrases(card: Card) -> list[str]:
 
 
 def card_texts(card: Card) -> tuple[str, ...]:
-    """What of a card has a meaning to search for: its name with what it is said to do; its
-    name alone; its triggers and tags. Empty for a card that says nothing. At most three texts.
+    """What of a card has a meaning to search for: its name with what it is said to do; its name,
+    also in the glossary's words; its triggers and tags. At most three; none if it says nothing.
     """
     title = clean_name(card.name)
     about = " ".join(card.about[:MAX_ABOUT].split())
@@ -124,9 +133,14 @@ def card_texts(card: Card) -> tuple[str, ...]:
     ]
     first = ": ".join(part for part in (title, about) if part)
     second = ", ".join(dict.fromkeys(marks))
+    named = glossary.names_in(" , ".join((title, *marks)))
+    others = sorted(name for name in named if not set(words(name)) & set(words(title)))
+    title = ", ".join(part for part in (title, *others[:3]) if part)
     if not about and not second and card.examples:
         second = card.examples[0][:MAX_ABOUT]
-    return tuple(dict.fromkeys(text for text in (first, title, second) if text and not says_nothing(text)))
+    return tuple(
+        dict.fromkeys(text for text in (first, title, second) if text and not says_nothing(text))
+    )
 
 
 def is_generic(phrase: str) -> bool:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from . import glossary
+from .art_words import STYLE_NAMES
 from .library import Library
 from .wish import Wish
-from .words import is_known, rarity
+from .words import is_known, rarity, words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,19 +26,28 @@ FEATURES = (
     "named",  # share of its name, or of its first trigger, that the wish says
     "code_word",  # a word of its name or triggers that English lacks, by how telling it is
     "trigger",  # a whole trigger in the wish, by how telling it is
-    "same_term",  # a term of the glossary in common, by how telling it is
+    "same_style",  # a style or technique of the glossary in common, by how telling it is
+    "same_thing",  # a thing of the glossary in common, by how telling it is
     "other_style",  # the wish names a style, and the card other ones only
     "kind_fits",  # the piece asks for the kind of thing that the card is
     "aside",  # the best piece is an aside of the wish
     "unnamed_person",  # the card is of somebody with a name, which the wish does not say
+    "alone",  # no word and no term in common: by meaning alone
+    "alone_near",  # near_main, if by meaning alone
     "known",  # whether the card's meaning is known
 )
 
-BY_MEANING = 120
-BY_WORDS = 120
+BY_MEANING = 80
+BY_WORDS = 80
+HOPELESS = 0.3
+"""What is less near than this and shares no words is not looked at any further."""
+SAMPLE = 4_000
+"""Cards of a family from which is learned how near unrelated ones are."""
 ELSEWHERE = 20
 COMMON_WORD = 0.25
 """A word that at least this share of the library's cards hold finds no candidates."""
+SLIGHT = 0.3
+"""Words in common that tell less than this count as none."""
 USUAL_NEAR, USUAL_SPREAD, USUAL_WEIGHT = 0.16, 0.11, 30.0
 """How near unrelated cards are to a piece: what is believed of a library of few cards."""
 
@@ -70,14 +81,18 @@ def gather(
 
     stretch = library.stretch(family)
     places = np.flatnonzero(allowed[stretch]) + stretch.start
-    if not len(places):
+    if not len(places) or not wish.pieces:
         return []
     said = _said(wish, library)
-    by_words = _by_words(said, library, places)
+    by_words = _by_words(said | _said_otherwise(wish, said, library), library, places)
     near = _Nearness(library, stretch, places, meanings)
     candidates = np.union1d(by_words, near.best(BY_MEANING))
     near.measure(candidates)
-    return [_judge(int(at), wish, library, said, near) for at in candidates]
+    spoken = _spoken(wish)
+    return [
+        _judge(int(at), wish, library, said, near, spoken)
+        for at in near.hopeful(candidates, by_words)
+    ]
 
 
 def gather_elsewhere(
@@ -92,9 +107,11 @@ def gather_elsewhere(
     places = np.flatnonzero(out)
     said = _said(wish, library)
     near = _Nearness(library, stretch, places[:0], None)
+    sought = said | _said_otherwise(wish, said, library)
+    spoken = _spoken(wish)
     found = [
-        _judge(int(at), wish, library, said, near)
-        for at in _by_words(said, library, places, ELSEWHERE)
+        _judge(int(at), wish, library, said, near, spoken)
+        for at in _by_words(sought, library, places, ELSEWHERE)
     ]
     return sorted(found, key=lambda one: (-one.values["rarest"], library.cards[one.at].key))
 
@@ -112,6 +129,16 @@ def _said(wish: Wish, library: Library) -> dict[str, float]:
         if len(library.holders(pair)):
             found.setdefault(pair, library.telling(pair))
     return found
+
+
+def _said_otherwise(wish: Wish, said: dict[str, float], library: Library) -> dict[str, float]:
+    """Other words for the wish's terms: they find candidates, but prove nothing."""
+    return {
+        word: 0.7 * library.telling(word)
+        for name in wish.terms
+        for word in glossary.words_for(name)
+        if word not in said
+    }
 
 
 def _by_words(
@@ -145,14 +172,14 @@ class _Nearness:
         self._library, self._places = library, places
         self._known = meanings is not None and library.has_meanings and len(meanings) > 0
         self.cosines: dict[int, np.ndarray] = {}
-        self.main: dict[int, np.ndarray] = {}
+        self.main: dict[int, float] = {}
         if not self._known or meanings is None:
             return
         self._meanings = np.ascontiguousarray(meanings, np.float32)
         all_of_family = library.centers[stretch] @ self._meanings.T
         self._coarse = all_of_family[places - stretch.start]
         known = library.known[places]
-        sample = self._coarse[known]
+        sample = self._coarse[np.flatnonzero(known)[:: 1 + len(places) // SAMPLE]]
         many = len(sample)
         share = many / (many + USUAL_WEIGHT)
         zeros = np.zeros(self._meanings.shape[0], np.float32)
@@ -179,28 +206,47 @@ class _Nearness:
 
         if not self._known:
             return
-        starts = self._library.starts
-        for at in candidates:
-            rows = self._library.rows[starts[at] : starts[at + 1]]
-            if len(rows):
-                found = rows.astype(np.float32) @ self._meanings.T
-                self.cosines[int(at)] = found.max(0)
-                self.main[int(at)] = found[:2].max(0)
+        starts, counts = self._library.starts, np.diff(self._library.starts)
+        known = candidates[counts[candidates] > 0]
+        if len(known):
+            rows = np.concatenate([self._library.rows[starts[at] : starts[at + 1]] for at in known])
+            found = rows.astype(np.float32) @ self._meanings.T
+            ends = np.cumsum(counts[known])
+            first = ends - counts[known]
+            best = np.maximum.reduceat(found, first, axis=0)
+            second = np.minimum(first + 1, ends - 1)
+            main = np.maximum(found[first], found[second]).max(1)
+            self.cosines = {int(at): best[i] for i, at in enumerate(known)}
+            self.main = {int(at): float(main[i]) for i, at in enumerate(known)}
         fifth = np.zeros(self._meanings.shape[0], np.float32)
-        if len(self.cosines) >= 5:
-            fifth = np.sort(np.stack(list(self.cosines.values())), axis=0)[-5]
+        if len(known) >= 5:
+            fifth = np.sort(best, axis=0)[-5]
         self.fifth = np.maximum(fifth, self.mean + self.spread)
+
+    def hopeful(self, candidates: np.ndarray, by_words: np.ndarray) -> list[int]:
+        """The candidates that share words or are near enough."""
+        held = set(by_words.tolist())
+        return [
+            int(at)
+            for at in candidates
+            if int(at) in held or float(self.cosines[int(at)].max()) >= HOPELESS
+        ]
 
 
 def _judge(
-    at: int, wish: Wish, library: Library, said: dict[str, float], near: _Nearness
+    at: int,
+    wish: Wish,
+    library: Library,
+    said: dict[str, float],
+    near: _Nearness,
+    spoken: str,
 ) -> Evidence:
     words = library.words(at)
-    values = dict.fromkeys(FEATURES, 0.0)
+    values: dict[str, float] = dict.fromkeys(FEATURES, 0.0)
     shared = {
-        word: telling * words.weights[word]
+        word: telling * facts.weights[word]
         for word, telling in said.items()
-        if word in words.weights and telling > 0
+        if word in facts.weights and telling > 0
     }
     piece = -1
     cosines = near.cosines.get(at)
@@ -209,7 +255,7 @@ def _judge(
         piece = int(cosines.argmax())
         values["known"] = 1.0
         values["near"] = float(cosines[piece])
-        values["near_main"] = float(near.main[at].max())
+        values["near_main"] = near.main[at]
         values["stands_out"] = min(
             1.0, max(0.0, float((cosines[piece] - near.mean[piece]) / near.spread[piece] / 10))
         )
@@ -221,23 +267,33 @@ def _judge(
     if shared:
         values["said_share"] = max(by_words, default=0.0)
         values["rarest"] = max(shared.values())
-        own = [said[word] for word in shared if word in words.identity]
+        own = [said[word] for word in shared if word in facts.identity]
         values["in_name"] = max(own, default=0.0)
-    values["named"] = max((_share(names, said) for names in words.own_names), default=0.0)
-    codes = [said[w] for w in words.identity if w in said and not is_known(w)]
+    values["named"] = max((_share(names, said) for names in facts.own_names), default=0.0)
+    codes = [said[w] for w in facts.identity if w in said and not is_known(w)]
     values["code_word"] = max(codes, default=0.0)
-    trigger, values["trigger"] = _trigger(words.phrases, wish, library)
-    terms, values["same_term"] = _terms(words.strong, words.weak, wish, library)
+    trigger, values["trigger"] = _trigger(facts.phrases, spoken, library)
+    found = _terms(facts.strong, facts.weak, wish, library)
+    for name, telling in found.items():
+        feature = "same_thing" if wish.terms[name].term.kind == "thing" else "same_style"
+        values[feature] = max(values[feature], telling)
+    terms = tuple(sorted(found, key=lambda name: (-found[name], name)))
     asked = wish.style_terms
-    if asked and words.kind == "style":
-        mine = {name for name in words.strong | words.weak if name in _style_names()}
+    if asked and facts.kind == "style":
+        mine = {name for name in facts.strong | facts.weak if name in STYLE_NAMES}
         values["other_style"] = float(bool(mine) and not mine & asked)
     if piece >= 0:
         values["aside"] = float(wish.pieces[piece].aside)
-        values["kind_fits"] = float(wish.pieces[piece].role == words.kind)
-    if words.one_of_a_kind:
-        rare = [word for names in words.own_names for word in names if rarity(word) > 0.75]
+        values["kind_fits"] = float(wish.pieces[piece].role == facts.kind)
+    if facts.one_of_a_kind:
+        rare = [word for names in facts.own_names for word in names if rarity(word) > 0.75]
         values["unnamed_person"] = float(not any(word in said for word in rare))
+    if (
+        values["known"]
+        and max(values["rarest"], values["same_style"], values["same_thing"]) < SLIGHT
+    ):
+        values["alone"] = 1.0
+        values["alone_near"] = values["near_main"]
     ordered = sorted(shared, key=lambda word: (-shared[word], word))
     return Evidence(at, values, piece, tuple(ordered), trigger, terms)
 
@@ -252,39 +308,31 @@ def _coverage(piece: Sequence[str], shared: dict[str, float], said: dict[str, fl
     return sum(shared.get(word, 0.0) for word in piece) / total if total > 0.3 else 0.0
 
 
-def _trigger(
-    phrases: Sequence[tuple[str, ...]], wish: Wish, library: Library
-) -> tuple[str, float]:
-    from .words import words
+def _spoken(wish: Wish) -> str:
+    """All its words in one form, also fillers, with a space before and after each."""
+    return f" {' '.join(words(wish.text))} "
 
-    spoken = words(wish.text)
+
+def _trigger(
+    phrases: Sequence[tuple[str, ...]], spoken: str, library: Library
+) -> tuple[str, float]:
     best = ("", 0.0)
     for phrase in phrases:
-        if phrase and _holds(spoken, phrase):
+        text = " ".join(phrase)
+        if text and f" {text} " in spoken:
             value = max(library.telling(word) for word in phrase)
             if value > best[1]:
-                best = (" ".join(phrase), value)
+                best = (text, value)
     return best
-
-
-def _holds(spoken: Sequence[str], phrase: tuple[str, ...]) -> bool:
-    size = len(phrase)
-    return any(tuple(spoken[i : i + size]) == phrase for i in range(len(spoken) - size + 1))
 
 
 def _terms(
     strong: frozenset[str], weak: frozenset[str], wish: Wish, library: Library
-) -> tuple[tuple[str, ...], float]:
+) -> dict[str, float]:
+    """Terms in common -> how telling each is."""
     found: dict[str, float] = {}
     for name in wish.terms:
         if name in strong or name in weak:
             telling = max((library.telling(word) for word in name.split()), default=0.0)
             found[name] = telling * (1.0 if name in strong else 0.7)
-    ordered = tuple(sorted(found, key=lambda name: (-found[name], name)))
-    return ordered, max(found.values(), default=0.0)
-
-
-def _style_names() -> frozenset[str]:
-    from .art_words import TERMS
-
-    return frozenset(term.name for term in TERMS if term.kind == "style")
+    return found

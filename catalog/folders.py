@@ -44,7 +44,10 @@ def lora_folders(
     if a1111 is not None:
         found += [LoraFolder(path, "a1111") for path in a1111_lora_folders(a1111)]
     found += [LoraFolder(path) for path in more]
-    return tuple({_real(folder.path): folder for folder in reversed(found)}.values())[::-1]
+    first: dict[str, LoraFolder] = {}
+    for folder in found:
+        first.setdefault(_real(folder.path), folder)
+    return tuple(first.values())
 
 
 def comfyui_lora_folders(folder: Path, arguments: Sequence[str] = ()) -> tuple[Path, ...]:

@@ -18,6 +18,13 @@ class Found:
     said: str
     foreign: bool
 
+    @property
+    def other_word(self) -> bool:
+        """Whether it is said with another word than the glossary's main one."""
+        return [stem(word) for word in raw_words(self.said)] != [
+            stem(word) for word in raw_words(self.term.name)
+        ]
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -39,6 +46,13 @@ def names_in(text: str) -> frozenset[str]:
 @lru_cache(maxsize=20_000)
 def _names(text: str) -> frozenset[str]:
     return frozenset(found.term.name for found in _scan(text)[0])
+
+
+@lru_cache(maxsize=2_000)
+def words_for(name: str) -> frozenset[str]:
+    """All words of all English ways to say a term, in one form."""
+    term = next(term for term in TERMS if term.name == name)
+    return frozenset(stem(word) for phrase in (term.name, *term.same) for word in raw_words(phrase))
 
 
 def in_english(text: str) -> str:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .card import Card
 from .card_words import MAX_ABOUT, MAX_TAGS, MAX_TRIGGERS, CardWords, describe, trigger_phrases
-from .words import clean_name, content_words, joined_pairs, rarity
+from .words import clean_name, content_words, mark_words, rarity
 
 if TYPE_CHECKING:
     import numpy as np
 
+BLOCK = 2_000
+"""Cards whose meanings are put together at once."""
 MIN_CARDS = 200
 """A library smaller than this counts as this large when it is asked how rare a word is in it."""
 
@@ -134,19 +136,12 @@ class Library:
     def _index(self) -> Mapping[str, array[int]]:
         postings: dict[str, array[int]] = {}
         for at, card in enumerate(self.cards):
-            texts = (
-                clean_name(card.name),
-                *trigger_phrases(card)[:MAX_TRIGGERS],
-                *card.tags[:MAX_TAGS],
-                card.about[:MAX_ABOUT],
-            )
+            found = set(content_words(card.about[:MAX_ABOUT]))
+            marks = (*trigger_phrases(card)[:MAX_TRIGGERS], *card.tags[:MAX_TAGS])
+            for mark in (clean_name(card.name), *marks):
+                found.update(mark_words(mark))
             if not card.about and not card.tags:
-                texts = (*texts, *card.examples[:2])
-            found: set[str] = set()
-            for text in texts:
-                tokens = content_words(text)
-                found.update(tokens)
-                found.update(joined_pairs(tokens))
+                found.update(word for text in card.examples[:2] for word in content_words(text))
             for word in found:
                 listed = postings.get(word)
                 if listed is None:
@@ -173,5 +168,10 @@ class Library:
         self.centers = np.zeros((many, width), np.float32)
         if len(self.rows):
             held = np.flatnonzero(self.known)
-            sums = np.add.reduceat(self.rows, self.starts[:-1][held], axis=0, dtype=np.float32)
-            self.centers[held] = sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-6)
+            for start in range(0, len(held), BLOCK):
+                block = held[start : start + BLOCK]
+                first, end = self.starts[block[0]], self.starts[block[-1] + 1]
+                rows = self.rows[first:end].astype(np.float32)
+                sums = np.add.reduceat(rows, self.starts[:-1][block] - first, axis=0)
+                lengths = np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-6)
+                self.centers[block] = sums / lengths

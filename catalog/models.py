@@ -25,8 +25,8 @@ _MODEL_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
 class ModelEntry(Frozen):
     """A model that can be named. `family`: its id, None if it is none that Kizy knows.
 
-    `path` None: the built-in one, or one that lies on a server. `size` in bytes. `drawable_here`: Kizy can draw it in its own
-    process; `problem` says why not.
+    `path` None: the built-in one, or one that lies on a server. `size` in bytes.
+    `drawable_here`: Kizy can draw it in its own process; `problem` says why not.
     """
 
     name: str

@@ -7,11 +7,14 @@ tensors' part of a header is worked out once for each text of it: a `Layout`.
 from __future__ import annotations
 
 import json
+import re
+from codecs import getincrementaldecoder
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 from .descriptions import one_line, text_of_html
@@ -28,7 +31,7 @@ from .recognize import (
     variant_of,
 )
 from .safetensors_header import Header, TensorInfo, header_text, parse_header, read_scalar
-from .training_words import common_tags, triggers
+from .training_words import words_of
 
 What = Literal[
     "lora", "model", "controlnet", "embedding", "vae", "text_encoder", "adapter", "other"
@@ -39,7 +42,11 @@ MAX_ABOUT = 4000
 MAX_TITLE = 200
 MAX_LAYOUTS = 2000
 
-_METADATA_FIRST = b'{"__metadata__":'
+_FIRST_LOOK = 1 << 15
+"""Bytes in which the metadata mostly end; the tensors of a large LoRA take ten times as much."""
+
+_NAME = b'"__metadata__"'
+_COLON = re.compile(rb"\s*:\s*")
 _DECODER = json.JSONDecoder()
 
 # Ends of names by which the other forms are known; source: LyCORIS, lycoris/modules; PEFT's DoRA.
@@ -116,6 +123,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._layouts: dict[bytes, Layout] = {}
+        self._lock = Lock()
 
     def read(self, path: Path) -> Reading:
         """What the file at `path` says, whatever it is. No weight is read but one alpha.
@@ -124,35 +132,50 @@ class Reader:
         `model_file_damaged`.
         """
         text, size = header_text(path)
-        parts = _apart(text)
-        if parts is None:
+        apart = _apart(text)
+        if apart is None:
             header = parse_header(path, text, size)
-            return _reading(header, _layout(header, text), blake2b(text, digest_size=16).digest())
-        metadata, tensors, told = parts
-        key = blake2b(tensors, digest_size=16).digest()
-        digest = blake2b(key + told, digest_size=16).digest()
-        layout = self._layouts.get(key)
-        if layout is None or 8 + len(text) + layout.length != size:
-            header = parse_header(path, text, size)
-            layout = _layout(header, text)
-            if len(self._layouts) < MAX_LAYOUTS:
-                self._layouts[key] = layout
+            return _reading(header, _layout(header, text), sha256(text).digest())
+        metadata, start, end = apart
+        told = memoryview(text)
+        tensors = sha256(told[:start])
+        tensors.update(b"\0")
+        tensors.update(told[end:])
+        key = tensors.digest()
+        digest = sha256(key + told[start:end]).digest()
+        # One thread works it out: it is pure computing, and the others may want the same one.
+        with self._lock:
+            layout = self._layouts.get(key)
+            if layout is None or 8 + len(text) + layout.length != size:
+                header = parse_header(path, text, size)
+                layout = _layout(header, text)
+                if len(self._layouts) < MAX_LAYOUTS:
+                    self._layouts[key] = layout
         return _reading(Header(path, {}, metadata, size), layout, digest, 8 + len(text))
 
 
-def _apart(text: bytes) -> tuple[dict[str, str], bytes, bytes] | None:
-    """Metadata, the tensors' text and the metadata's; None if the header is of another form."""
-    if not text.startswith(_METADATA_FIRST):
+def _apart(text: bytes) -> tuple[dict[str, str], int, int] | None:
+    """The metadata, and where in the text they stand; None if that is not plain to see."""
+    at = text.find(_NAME)
+    if at < 0:
+        return {}, 0, 0
+    colon = _COLON.match(text, at + len(_NAME))
+    if colon is None or text[at - 1 : at] == b"\\":
         return None
-    try:
-        words = text.decode("utf-8")
-        metadata, end = _DECODER.raw_decode(words, len(_METADATA_FIRST))
-    except (ValueError, RecursionError):
+    start = colon.end()
+    for length in (_FIRST_LOOK, len(text)):
+        try:
+            words = getincrementaldecoder("utf-8")().decode(text[start : start + length])
+            metadata, end = _DECODER.raw_decode(words)
+            break
+        except (ValueError, RecursionError):
+            continue
+    else:
         return None
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         return None
-    at = end if len(words) == len(text) else len(words[:end].encode())
-    return metadata, text[at:], text[:at]
+    end = start + (end if words.isascii() else len(words[:end].encode()))
+    return (metadata, start, end) if text.find(_NAME, end) < 0 else None
 
 
 def _layout(header: Header, text: bytes) -> Layout:
@@ -182,10 +205,10 @@ def _layout(header: Header, text: bytes) -> Layout:
 
 def _form(tensors: Iterable[str], names: dict[str, str]) -> Form | None:
     plain = any(name.endswith(".lora_down.weight") for name in names)
-    for name in tensors:
-        for part, form in _FORMS:
-            if name.endswith(part) and (form == "dora" or not plain):
-                return form
+    text = "\n".join([*tensors, ""])
+    for part, form in _FORMS:
+        if f"{part}\n" in text and (form == "dora" or not plain):
+            return form
     return "lora" if plain else None
 
 
@@ -212,6 +235,7 @@ def _reading(header: Header, layout: Layout, digest: bytes, start: int | None = 
         family = families[layout.model] if layout.model else checkpoint_family(header, families)
         known = family.id if family and layout.what == "model" else None
         return Reading(layout.what, known, header.size, digest, title=_title(header))
+    spoken, tags = words_of(metadata)
     family = decide(layout.verdict, header, families)
     variant = variant_of(header, family) if family else None
     return Reading(
@@ -227,8 +251,8 @@ def _reading(header: Header, layout: Layout, digest: bytes, start: int | None = 
         text_encoder=layout.text_encoder,
         title=_title(header),
         about=_about(metadata),
-        triggers=triggers(metadata),
-        tags=_tags(metadata),
+        triggers=spoken,
+        tags=tags,
     )
 
 
@@ -262,8 +286,3 @@ def _about(metadata: dict[str, str]) -> str:
     texts = [text_of_html(metadata.get(key), MAX_ABOUT) for key in keys]
     kept = dict.fromkeys(text for text in texts if text and text != "None")
     return "\n".join(kept)[:MAX_ABOUT]
-
-
-def _tags(metadata: dict[str, str]) -> tuple[str, ...]:
-    said = [one_line(tag, 40).lower() for tag in metadata.get("modelspec.tags", "").split(",")]
-    return tuple(dict.fromkeys([*(tag for tag in said if tag), *common_tags(metadata)]))[:40]

@@ -13,7 +13,7 @@ from .evidence import Evidence
 from .family import load_families
 from .library import Library
 from .wish import Wish
-from .words import stem, raw_words
+from .words import raw_words, stem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,6 @@ SPEED = "It only makes drawing faster, and needs other steps and guidance: name 
 NOTHING_TOLD = "Nothing tells what it draws: give it a description or trigger words."
 UNWANTED = "You said that you do not want this."
 
-_VARIANTS = {"pony": "Pony", "illustrious": "Illustrious", "noobai": "NoobAI"}
 _KINDS = {"subject": "a subject", "style": "a style", "technique": "an effect"}
 MAX_QUOTE = 90
 
@@ -66,7 +65,9 @@ def weight_note(
     else:
         origin = f"usual for {_KINDS[facts.kind]}"
     if weight < usual:
-        return f"Strength {weight:g}: {usual:g} alone ({origin}), lowered as {together} are combined."
+        return (
+            f"Strength {weight:g}: {usual:g} alone ({origin}), lowered as {together} are combined."
+        )
     return f"Strength {weight:g}, {origin}."
 
 
@@ -177,7 +178,9 @@ def family_name(family: str) -> str:
 
 
 def _variant(variant: str | None) -> str:
-    return _VARIANTS.get(variant or "", variant or "the base")
+    """Its name as people know it."""
+    known = (v.name for f in load_families().values() for v in f.variants if v.id == variant)
+    return next(known, variant or "base")
 
 
 def _asked(wish: Wish, evidence: Evidence, facts: CardWords) -> str:

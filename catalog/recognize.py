@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import translate
 from functools import lru_cache
 
 from .family import ANY, Family, TensorFact, TensorRule, Variant
@@ -41,6 +42,8 @@ _PARTS = (
     (".alpha", ".alpha"),
 )
 _PART_ENDS = tuple(suffix for suffix, _ in _PARTS)
+_KOHYA = ("lora_", "lycoris_")
+_KOHYA_ENDS = (".lora_down.weight", ".lora_up.weight", ".alpha")
 _KOHYA_ROOTS = (
     ("unet.", "lora_unet_"),
     ("diffusion_model.", "lora_unet_"),
@@ -114,7 +117,10 @@ def judge(shapes: Shapes, families: Mapping[str, Family]) -> Verdict:
     for family in families.values():
         if tensors.fit_any(family.lora.rules):
             return Verdict(family.id)
-    return Verdict(None, frozenset(f.id for f in families.values() if _refutes(tensors, f)))
+    # A twin's tensors are those of the other one.
+    alike = {f.id: families.get(f.lora.twin_of or "", f) for f in families.values()}
+    refuted = {id_ for id_, family in alike.items() if _refutes(tensors, family)}
+    return Verdict(None, frozenset(refuted))
 
 
 def decide(verdict: Verdict, header: Header, families: Mapping[str, Family]) -> Family | None:
@@ -156,6 +162,8 @@ def module_shapes(header: Header) -> dict[str, tuple[int, ...]]:
     """
     found = {name: header.tensors[source].shape for name, source in lora_tensors(header).items()}
     for name, tensor in header.tensors.items():
+        if name in found:
+            continue
         module, _, part = name.rpartition(".")
         if part == "hada_w1_b" and len(tensor.shape) == 2:
             width = tensor.shape[1]
@@ -192,6 +200,9 @@ def lora_tensors(header: Header) -> dict[str, str]:
     first_text_encoder = "lora_te1_" if several else "lora_te_"
     found: dict[str, str] = {}
     for name in header.tensors:
+        if name.startswith(_KOHYA) and name.endswith(_KOHYA_ENDS):
+            found[name] = name
+            continue
         if not name.endswith(_PART_ENDS):
             continue
         for suffix, part in _PARTS:
@@ -227,7 +238,7 @@ def _alpha(header: Header, names: Mapping[str, str]) -> float | None:
 
 def _kohya_module(name: str, first_text_encoder: str) -> str:
     name = name.removeprefix("base_model.model.")
-    if name.startswith(("lora_", "lycoris_")):
+    if name.startswith(_KOHYA):
         return name
     # The attention processors of old diffusers: "attn1.processor.to_out" is "attn1.to_out.0".
     if ".processor." in name:
@@ -323,11 +334,16 @@ class _Tensors:
         return all(map(self.holds, rule.present)) and not any(map(self.any_named, rule.absent))
 
     def _named(self, pattern: str) -> Iterable[str]:
-        if not any(letter in pattern for letter in "*?["):
+        head, tail, whole = _compiled(pattern)
+        if whole is None:
             return (pattern,) if pattern in self.shapes else ()
-        found = (match.group() for match in _compiled(pattern).finditer(self._text))
-        # A name with a line break in it would be found in parts.
-        return (name for name in found if name in self.shapes)
+        if head not in self._text or tail not in self._text:
+            return ()
+        return (
+            name
+            for name in self.shapes
+            if name.endswith(tail) and name.startswith(head) and whole.fullmatch(name)
+        )
 
 
 def _shape_fits(pattern: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -337,11 +353,9 @@ def _shape_fits(pattern: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """The pattern as one for whole lines: `*` any letters, `?` one, `[...]` one of these."""
-    parts = re.split(r"(\*|\?|\[[^\]]+\])", pattern)
-    known = {"*": "[^\n]*", "?": "[^\n]"}
-    lines = "".join(
-        known.get(part, part if part.startswith("[") else re.escape(part)) for part in parts
-    )
-    return re.compile(f"^{lines}$", re.MULTILINE)
+def _compiled(pattern: str) -> tuple[str, str, re.Pattern[str] | None]:
+    """What fitting names begin and end with, and the whole pattern; None: it is a plain name."""
+    literals = re.split(r"[*?]|\[[^\]]+\]", pattern)
+    if len(literals) == 1:
+        return pattern, pattern, None
+    return literals[0], literals[-1], re.compile(translate(pattern))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from . import reasons
 from .evidence import Evidence
 from .library import Library
+from .variants import variant_penalty
 from .wish import Wish
 from .words import GENERIC, version_of
 
@@ -16,36 +17,47 @@ MUCH_BETTER = 0.2
 
 @dataclass(frozen=True)
 class Rivalry:
-    """`why`: what to tell of the one that loses. `instead`: the later one takes the place."""
+    """`why`: what to tell of the one that loses. `instead`: the other one takes the place."""
 
     why: str
     instead: bool = False
 
 
-def rival(wish: Wish, library: Library, chosen: Evidence, other: Evidence) -> Rivalry | None:
-    """Whether `other`, the less likely one, must give way to `chosen`, or takes its place."""
+def rival(
+    wish: Wish, library: Library, chosen: Evidence, other: Evidence, variant: str | None
+) -> Rivalry | None:
+    """Whether `other`, the less likely one, must give way to `chosen`, or takes its place.
+
+    It does if it is the newer version, or made for this variant of the family and the first not,
+    and nearly as likely.
+    """
     first, second = library.cards[chosen.at], library.cards[other.at]
     mine, theirs = library.words(chosen.at), library.words(other.at)
-    if _same_lora(library, chosen.at, other.at):
+    near = chosen.score - other.score < MUCH_BETTER
+    closer = variant_penalty(second.variant, variant) < variant_penalty(first.variant, variant)
+    if same_lora(library, chosen.at, other.at):
         newer = version_of(second.name) > version_of(first.name)
-        if newer and chosen.score - other.score < MUCH_BETTER and first.variant == second.variant:
+        if near and (closer or (newer and first.variant == second.variant)):
             return Rivalry(reasons.older(second), instead=True)
-        return Rivalry(reasons.older(first) if not newer else reasons.same(first))
+        return Rivalry(reasons.same(first) if newer else reasons.older(first))
     if mine.kind == theirs.kind == "style":
+        if near and closer:
+            return Rivalry(reasons.two_styles(second), instead=True)
         return Rivalry(reasons.two_styles(first))
     if _same_concept(wish, chosen, other):
         return Rivalry(reasons.same_concept(wish, chosen, first))
     return None
 
 
-def _same_lora(library: Library, one: int, two: int) -> bool:
+def same_lora(library: Library, one: int, two: int) -> bool:
     """Versions or copies of one LoRA: the same name without its version, or the same code word."""
     mine, theirs = library.words(one), library.words(two)
     if mine.title and mine.title == theirs.title:
         return True
     codes = {phrase for phrase in mine.phrases if phrase and not set(phrase) <= GENERIC}
     shared = codes & set(theirs.phrases)
-    return bool(shared and mine.kind == theirs.kind and set(mine.title.split()) & set(theirs.title.split()))
+    same_words = set(mine.title.split()) & set(theirs.title.split())
+    return bool(shared and mine.kind == theirs.kind and same_words)
 
 
 def _same_concept(wish: Wish, chosen: Evidence, other: Evidence) -> bool:

@@ -10,6 +10,7 @@ import json
 import os
 import struct
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
@@ -28,6 +29,7 @@ _BITS = {
     **dict.fromkeys(("U32", "I32", "F32"), 32),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
 }
+_WHOLE = {int}
 _PICKLE_PROTOCOLS = range(2, 6)
 
 
@@ -173,18 +175,17 @@ def _tensor(path: Path, name: str, value: Any) -> tuple[str, tuple[int, ...], in
         raise _wrong_tensor(path, name)
     if len(shape) > MAX_DIMENSIONS or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise _wrong_tensor(path, name)
-    elements = 1
-    for length in shape:
-        elements *= length
     bits = _BITS.get(dtype)
-    if bits is not None and elements * bits != (offsets[1] - offsets[0]) * 8:
+    if bits is not None and prod(shape) * bits != (offsets[1] - offsets[0]) * 8:
         raise _wrong_tensor(path, name)
     return dtype, tuple(shape), offsets[0], offsets[1]
 
 
 def _lengths(values: Any) -> TypeGuard[list[int]]:
     """Whether it is a list of whole numbers from 0 to 2^63."""
-    return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**63 for v in values)
+    if not isinstance(values, list) or not set(map(type, values)) <= _WHOLE:
+        return False
+    return not values or (min(values) >= 0 and max(values) < 2**63)
 
 
 def _check_spans(path: Path, spans: list[tuple[int, int]], available: int) -> None:

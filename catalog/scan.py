@@ -38,7 +38,8 @@ MAX_DEPTH = 16
 STILL_COPIED = 60.0
 """Seconds since its last change in which a file that is cut short may still be growing."""
 
-WORKERS = min(16, 4 * (os.cpu_count() or 1))
+WORKERS = 4
+"""Threads that open files. Reading is quick and parsing holds the interpreter: more are slower."""
 CHUNK = 32
 
 _SUFFIXES = (SUFFIX, ".sft", *PICKLE_SUFFIXES)

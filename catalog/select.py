@@ -17,7 +17,8 @@ from .card import Card
 from .card_words import CardWords, is_generic, trigger_phrases
 from .evidence import Evidence, gather, gather_elsewhere
 from .library import Library, Meanings, Scope
-from .rivals import rival
+from .rivals import rival, same_lora
+from .variants import variant_penalty
 from .weights import balanced, usual_weight
 from .wish import Wish, parse_wish
 from .words import plain, words
@@ -37,7 +38,9 @@ __all__ = [
 ]
 
 THRESHOLD = 0.5
-"""What is less likely to fit than this is not picked."""
+"""What is less likely to fit than this is not picked beside another LoRA."""
+FIRST_THRESHOLD = 0.35
+"""... and this holds for the likeliest: a wish is rather for some LoRA than for two."""
 NEARLY = 0.12
 """What is at least this likely is told as a runner-up."""
 RUNNERS_UP = 5
@@ -142,9 +145,7 @@ def select(
     return Choice(picked, why_none, runners_up, meanings is None, tuple(refused), notices)
 
 
-Rerank = Callable[
-    [str, Sequence[Evidence], Library], tuple[Sequence[Evidence], tuple[str, ...]]
-]
+Rerank = Callable[[str, Sequence[Evidence], Library], tuple[Sequence[Evidence], tuple[str, ...]]]
 
 
 def judge(
@@ -171,23 +172,12 @@ def score(evidence: Evidence, made_for: str | None, variant: str | None) -> floa
     return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
 
 
-def variant_penalty(made_for: str | None, variant: str | None) -> float:
-    """What a LoRA for another variant of the family loses, in the model's log-odds."""
-    if made_for == variant:
-        return 0.0
-    if made_for is None:
-        return 0.5  # LoRAs of the base work on its fine-tunes, only weaker
-    if {made_for, variant} == {"illustrious", "noobai"}:
-        return 0.5  # NoobAI is trained further from Illustrious
-    return 1.5
-
-
 def _meanings(wish: Wish, library: Library, meaning_of: MeaningOf | None) -> np.ndarray | None:
     """(pieces, 384), or None if it goes by words."""
     if meaning_of is None or not library.has_meanings:
         return None
     try:
-        return meaning_of([piece.text for piece in wish.pieces] or [" "])
+        return meaning_of([piece.text for piece in wish.pieces] or ["nothing"])
     except ImportError:
         return None
 
@@ -213,7 +203,7 @@ class _Picking:
             why = reasons.SPEED
         elif facts.nothing_told and evidence.score < 0.9:
             why = reasons.NOTHING_TOLD
-        elif evidence.score < THRESHOLD:
+        elif evidence.score < (THRESHOLD if self.picked or named else FIRST_THRESHOLD):
             why = reasons.not_asked(self.wish, evidence, card, facts, self.variant)
         elif self._unwanted(evidence, facts):
             why = reasons.UNWANTED
@@ -236,16 +226,18 @@ class _Picking:
 
     def _rival(self, evidence: Evidence, card: Card, facts: CardWords) -> str | None:
         for at in self.held:
-            other = self.library.cards[at]
-            if facts.kind == "style" == self.library.words(at).kind:
+            other, held = self.library.cards[at], self.library.words(at)
+            if facts.kind == held.kind == "style":
                 return reasons.two_styles(other)
+            if same_lora(self.library, at, evidence.at):
+                return reasons.same(other)
         for number, chosen in enumerate(self.picked):
-            verdict = rival(self.wish, self.library, chosen, evidence)
+            verdict = rival(self.wish, self.library, chosen, evidence, self.variant)
             if verdict is None:
                 continue
-            if verdict.instead:  # a newer version of the same LoRA
+            if verdict.instead:
                 self.picked.pop(number)
-                self.left_out.append((chosen, reasons.older(card)))
+                self.left_out.append((chosen, verdict.why))
                 return None
             return verdict.why
         return None

@@ -15,7 +15,8 @@ from .descriptions import one_line
 
 MAX_TRIGGERS = 8
 MAX_TRIGGER_LENGTH = 100
-MAX_TAGS = 16
+MAX_TAGS = 24
+MAX_TAG = 40
 MAX_TAGS_LENGTH = 5_000_000
 """Characters of `ss_tag_frequency` that are still looked at."""
 
@@ -58,38 +59,43 @@ def triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
     hold; the tag of `ss_tag_frequency` that dominates or that the LoRA is called by. Without
     control characters, each at most 100 characters long, at most 8.
     """
+    return words_of(metadata)[0]
+
+
+def words_of(metadata: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Triggers, and tags: the author's and the data set's commonest ones that say something."""
+    counts = tag_counts(metadata)
     said = [_plain(part) for part in metadata.get("modelspec.trigger_phrase", "").split(",")]
     found = list(dict.fromkeys(part for part in said if part))
     if not found:
-        found = _from_captions(metadata)
-    return tuple(found[:MAX_TRIGGERS])
+        found = _from_captions(metadata, counts)
+    own = [_plain(tag).lower()[:MAX_TAG] for tag in metadata.get("modelspec.tags", "").split(",")]
+    tags = dict.fromkeys([*(tag for tag in own if tag), *_common(counts)])
+    return tuple(found[:MAX_TRIGGERS]), tuple(tags)[:MAX_TAGS]
 
 
-def common_tags(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """The commonest tags of the data set that say something, the most frequent first."""
-    counts = tag_counts(metadata)
-    if not counts:
-        return ()
-    least = max(2, counts.most_common(1)[0][1] * 0.1)
-    ranked = (_plain(tag) for tag, count in counts.most_common(100) if count >= least)
-    kept = (tag for tag in ranked if tag and tag.casefold() not in _GENERIC_TAGS)
-    return tuple(dict.fromkeys(tag for tag in kept if len(tag) <= 40))[:MAX_TAGS]
+def _common(counts: Counter[str]) -> list[str]:
+    """The commonest tags of the data set, the most frequent first."""
+    ranked = counts.most_common(2 * MAX_TAGS)
+    least = max(2, ranked[0][1] * 0.1) if ranked else 0
+    plain = (_plain(tag) for tag, count in ranked if count >= least and len(tag) <= MAX_TAG)
+    return [tag for tag in plain if tag and tag.casefold() not in _GENERIC_TAGS]
 
 
 def tag_counts(metadata: Mapping[str, str]) -> Counter[str]:
     """Tag -> how often, from sd-scripts' `{folder: {tag: count}}`; empty if that is broken."""
     folders = _json(metadata.get("ss_tag_frequency", ""))
-    counts: Counter[str] = Counter()
+    counts: dict[str, int] = {}
     for tags in folders.values() if isinstance(folders, dict) else ():
         for tag, count in tags.items() if isinstance(tags, dict) else ():
             if type(count) is int and count > 0:
-                counts[tag.strip()] += count
-    del counts[""]
-    return counts
+                name = tag.strip()
+                counts[name] = counts.get(name, 0) + count
+    counts.pop("", None)
+    return Counter(counts)
 
 
-def _from_captions(metadata: Mapping[str, str]) -> list[str]:
-    counts = tag_counts(metadata)
+def _from_captions(metadata: Mapping[str, str], counts: Counter[str]) -> list[str]:
     names = _names_of_folders(metadata)
     if not counts:
         return list(dict.fromkeys(names))
@@ -151,4 +157,6 @@ def _letters(text: str) -> str:
 
 
 def _plain(text: str) -> str:
+    if len(text) <= MAX_TRIGGER_LENGTH and text.isascii() and text.isprintable():
+        return " ".join(text.split())
     return one_line(text, MAX_TRIGGER_LENGTH)

@@ -101,20 +101,22 @@ def parse_wish(prompt: str) -> Wish:
             aside = not whole and number > 1 and role is None
             piece = replace(_piece(said, role, whole), aside=aside)
             key = piece.text.casefold()
-            if piece.words and not says_nothing(piece.text) and key not in pieces and len(pieces) < MAX_PIECES:
+            tells = piece.words and not says_nothing(piece.text)
+            if tells and key not in pieces and len(pieces) < MAX_PIECES:
                 pieces[key] = piece
     english = glossary.in_english(text)
     found_terms = {found.term.name: found for found in glossary.terms_in(text)}
     for name, found in found_terms.items():
-        # "Mucha", "Aquarell": the art's own name is a piece as well.
-        if found.term.kind != "thing" and name not in pieces and len(pieces) < MAX_PIECES:
-            piece = _piece(name, None, False)
-            pieces[name] = replace(piece, said=found.said, aside=False)
+        # "Mucha", "Vespa": what it is called most often is a piece as well.
+        if found.other_word and name not in pieces and len(pieces) < MAX_PIECES:
+            pieces[name] = replace(_piece(name, None, False), said=found.said)
+    named = [found.term.name for found in found_terms.values()]
+    spoken = (word for part in (text, english, *named) for word in content_words(part))
     return Wish(
         text=text,
         english=english,
         pieces=tuple(pieces.values()),
-        words=tuple(dict.fromkeys(content_words(text) + content_words(english))),
+        words=tuple(dict.fromkeys(spoken)),
         terms=found_terms,
         unwanted=tuple(unwanted),
     )
@@ -132,10 +134,12 @@ def _parts(clause: str) -> list[tuple[str, Role | None, bool]]:
             parts += [(before, None, False), (after, "style", False)]
         else:
             before = clause
-    for source, role in ((before, None), (after if marker else "", "style" if marker else None)):
+    rest: Role | None = "style" if marker else None
+    sources: tuple[tuple[str, Role | None], ...] = ((before, None), (after if marker else "", rest))
+    for source, role in sources:
         chunks = [c.strip() for c in _CHUNK.split(source) if c and c.strip()]
-        if len(chunks) > 1:
-            parts += [(chunk, role, False) for chunk in chunks]
+        for chunk in chunks if len(chunks) > 1 else ():
+            parts.append((chunk, role, False))
     return [(said.strip(" -'"), role, whole) for said, role, whole in parts if said.strip(" -'")]
 
 

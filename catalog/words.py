@@ -7,52 +7,61 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import cache, lru_cache
+from itertools import pairwise
 from math import log
 
 from ..language.encoder import TOKENIZER_FILE
 from .art_words import TERMS
 
-STOPWORDS = frozenset(
-    # English
-    "a an and are as at be but by for from has have he her his i if in into is it its like made me"
-    " more my no not of off on only or our out over please she so some such than that the their them"
-    " then there these they this to under up very was we were what which while who will with without"
-    " you your between behind beside through above below near around against among across seen looks"
-    " look looking should would could can want wants draw drawn draws show shows picture image give"
-    " something anything where when how use used uses one two three"
-    # German
-    " der die das den dem des ein eine einer einem einen eines und oder mit ohne auf am im in an als"
-    " von vom zu zum zur wie bei aus für fur über uber unter ist sind vor nach gemalt gezeichnet"
-    # French
-    " le la les un une des du de d l et ou avec sans sur sous dans en au aux a pour par comme est"
-    # Spanish and Italian
-    " el los las una uno unos unas y o con sin sobre bajo del al para por como es su se junto il lo"
-    " gli di da nel nella che"
-    "".split()
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+STOPWORDS = _set(
+    """
+    a an and are as at be but by for from has have he her his i if in into is it its like made me
+    more my no not of off on only or our out over please she so some such than that the their them
+    then there these they this to under up very was we were what which while who will with without
+    you your between behind beside through above below near around against among across seen looks
+    look looking should would could can want wants draw drawn draws show shows picture image give
+    something anything where when how use used uses one two three der die das den dem des ein eine
+    einer einem einen eines und oder mit ohne auf am im in an als von vom zu zum zur wie bei aus für
+    fur über uber unter ist sind vor nach gemalt gezeichnet le la les un une des du de d l et ou
+    avec sans sur sous dans en au aux a pour par comme est el los las una uno unos unas y o con sin
+    sobre bajo del al para por como es su se junto il lo gli di da nel nella che
+    """
 )
 """Words that say nothing about a picture, in the languages of `art_words`."""
 
-FILE_NOISE = frozenset(
-    "lora lycoris locon loha lokr dora safetensors sdxl xl sd sd1 sd15 sd35 sd2 pdxl pony ponyxl"
-    " illustrious illu ilxl il noobai noob nai flux flux1 fluxdev dev schnell final epoch step steps"
-    " ep rank dim alpha fp16 bf16 test new version last checkpoint by model trained training"
-    "".split()
+FILE_NOISE = _set(
+    """
+    lora lycoris locon loha lokr dora safetensors sdxl xl sd sd1 sd15 sd35 sd2 pdxl pony ponyxl
+    illustrious illu ilxl il noobai noob nai flux flux1 fluxdev dev schnell final epoch step steps
+    ep rank dim alpha fp16 bf16 test new version last checkpoint by model trained training
+    """
 )
 """Parts of file names that tell of the file, not of what it draws."""
 
-GENERIC = frozenset(
-    "1girl 1boy 1girls 2girls 2boys 1other solo girl boy woman man person people masterpiece best"
-    " quality high ultra hd uhd 4k 8k hdr highres absurdres amazing beautiful style styles art"
-    " artwork artistic aesthetic photo picture image looking viewer detailed detail realistic"
-    " realism score source rating ohwx tok sks character original oc concept anime cartoon digital"
-    " painting drawing illustration traditional media simple background backgrounds standing sitting"
-    " smile long short hair eyes nice good cool perfect look effect tool general misc mix merge"
-    " portrait view bg sky scene thing"
-    "".split()
+GENERIC = _set(
+    """
+    1girl 1boy 1girls 2girls 2boys 1other solo girl boy woman man person people masterpiece best
+    quality high ultra hd uhd 4k 8k hdr highres absurdres amazing beautiful style styles art artwork
+    artistic aesthetic photo picture image looking viewer detailed detail realistic realism score
+    source rating ohwx tok sks character original oc concept anime cartoon digital painting drawing
+    illustration traditional media simple background backgrounds standing sitting smile long short
+    hair eyes nice good cool perfect look effect tool general misc mix merge portrait view bg sky
+    scene thing
+    """
 )
 """Words that so many LoRAs share that one of them alone tells little."""
 
-_NOISE = re.compile(r"(?!\d0s$|3d$)(?:(?:v|ver|e|ep|step|epoch)?\d+(?:[.p]\d+)*[a-z]{0,2}|rev\d+|[a-z])")
+_NOISE = re.compile(
+    r"(?!\d0s$|3d$)(?:(?:v|ver|e|ep|step|epoch)?\d+(?:[.p]\d+)*[a-z]{0,2}|rev\d+|[a-z])"
+)
+_DECADE = re.compile(r"(?<=[a-z]{4})(?=\d0s$)")
+_FAMILY_END = re.compile(r"(?:xl|sdxl|flux|pony|lora)$")
+_NUMBER_END = re.compile(r"(?<=[a-z]{2})\d+$")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -68,6 +77,8 @@ _SPELLINGS = {"colour": "color", "grey": "gray", "armour": "armor", "theatre": "
 
 def plain(text: str) -> str:
     """Lower case, without accents, in compatible letters."""
+    if text.isascii():
+        return text.lower()
     folded = unicodedata.normalize("NFKD", text.casefold())
     return unicodedata.normalize("NFC", _LATIN_MARKS.sub("", folded)).replace("’", "'")
 
@@ -88,7 +99,7 @@ def stem(word: str) -> str:
 
 def raw_words(text: str) -> list[str]:
     """The words of a text in plain letters, not yet in one form."""
-    return _WORD.findall(plain(_CAMEL.sub(" ", text)))
+    return _WORD.findall(plain(text if text.islower() else _CAMEL.sub(" ", text)))
 
 
 def words(text: str) -> list[str]:
@@ -112,6 +123,13 @@ def says_nothing(text: str) -> bool:
     return all(word in GENERIC or word in STOPWORDS or word.isdigit() for word in words(text))
 
 
+@lru_cache(maxsize=50_000)
+def mark_words(mark: str) -> tuple[str, ...]:
+    """`content_words` of a tag or name and its neighbours written as one; kept, as tags recur."""
+    found = content_words(mark)
+    return (*found, *joined_pairs(found))
+
+
 def raw_content(word: str) -> bool:
     """Whether a word (as `words` gives it) says something about a picture."""
     return word not in STOPWORDS and (len(word) > 1 or CJK.match(word) is not None)
@@ -119,16 +137,17 @@ def raw_content(word: str) -> bool:
 
 def clean_name(name: str) -> str:
     """A file's name as words: "inkwash_v3-sdxl" is "ink wash". Empty if nothing is left."""
-    parts = []
-    for raw in _WORD.findall(_CAMEL.sub(" ", name).replace("_", " ")):
-        low = re.sub(r"(?<=[a-z]{4})(?=\d0s$)", " ", plain(raw))
-        if low in FILE_NOISE or _NOISE.fullmatch(low):
-            continue
-        low = re.sub(r"(?:xl|sdxl|flux|pony|lora)$", "", low) or low
-        if low in FILE_NOISE:
-            continue
-        parts.append(split_compound(re.sub(r"(?<=[a-z]{2})\d+$", "", low)))
-    return " ".join(part for part in parts if part)
+    found = _WORD.findall(_CAMEL.sub(" ", name).replace("_", " "))
+    return " ".join(part for part in map(_clean_part, found) if part)
+
+
+@lru_cache(maxsize=100_000)
+def _clean_part(raw: str) -> str:
+    low = _DECADE.sub(" ", plain(raw))
+    if low in FILE_NOISE or _NOISE.fullmatch(low):
+        return ""
+    low = _FAMILY_END.sub("", low) or low
+    return "" if low in FILE_NOISE else split_compound(_NUMBER_END.sub("", low))
 
 
 def version_of(name: str) -> tuple[float, ...]:
@@ -141,7 +160,7 @@ def version_of(name: str) -> tuple[float, ...]:
 def split_compound(word: str) -> str:
     """ "inkwash" is "ink wash": two known words written as one; else the word as it is."""
     known = _ranks()
-    if len(word) < 6 or {word, stem(word)} & (known.keys() | _art()):
+    if len(word) < 6 or any(w in known or w in _art() for w in (word, stem(word))):
         return word
     best: tuple[int, str] | None = None
     for cut in range(3, len(word) - 2):
@@ -197,5 +216,4 @@ def _art() -> frozenset[str]:
 
 def joined_pairs(tokens: Iterable[str]) -> list[str]:
     """Neighbours written as one word, so that "ink wash" meets "inkwash"."""
-    listed = list(tokens)
-    return [a + b for a, b in zip(listed, listed[1:], strict=False) if len(a) > 2 and len(b) > 2]
+    return [a + b for a, b in pairwise(tokens) if len(a) > 2 and len(b) > 2]

@@ -351,7 +351,7 @@ def test_the_command_line_draws_there_and_says_so(comfyui: RunningComfyUI, tmp_p
     command = "from kizy.orchestrator.cli.main import main; main()"
     options = ["--size", "square", "--steps", "2", "--seed", "3", "--json"]
     place = ["--out", str(tmp_path / "here")]
-    environment = {**os.environ, "KIZY_SERVERS": comfyui.url}
+    environment = {**os.environ, "KIZY_SERVERS": comfyui.url, "KIZY_ENGINE": "auto"}
     done = subprocess.run(
         [sys.executable, "-c", command, "generate", "a red fox", *options, *place],
         env=environment,

@@ -267,6 +267,7 @@ class ComfyClient:
             listener=listener,
             tracker=Tracker(compiled, self._costs),
             stopping=lambda: prompt_id in self._stopping,
+            own_id=self._client_id is None,
             context=self._context(compiled.graph, files),
             timing=self._timing,
         )

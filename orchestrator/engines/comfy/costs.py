@@ -37,6 +37,7 @@ _DEFAULTS = (
 )
 _OTHER = 0.05
 _STEP_PER_MEGAPIXEL = 0.6
+_SHORTEST_STEP = 0.1
 _SMALLEST = 0.001
 
 
@@ -70,7 +71,8 @@ class CostBook:
             return Cost(max(_SMALLEST, known * (steps or 1)), True)
         if steps is not None:
             width, height = picture_size(graph, node) or (1024, 1024)
-            return Cost(max(0.01, steps * _STEP_PER_MEGAPIXEL * width * height / 1e6), False)
+            each = max(_SHORTEST_STEP, _STEP_PER_MEGAPIXEL * width * height / 1e6)
+            return Cost(steps * each, False)
         name = str(graph[node].get("class_type", ""))
         return Cost(next((s for part, s in _DEFAULTS if part in name), _OTHER), False)
 

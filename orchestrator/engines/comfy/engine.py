@@ -59,13 +59,14 @@ class Save(Protocol):
 class _Work:
     """A started job: what was said of it, and the prompts that are on servers now.
 
-    `begun`: a server took one of its pictures.
+    `begun`: a server took one of its pictures, or may have in an earlier process.
     """
 
     record: Record
     begun: bool = False
     cancelled: threading.Event = field(default_factory=threading.Event)
     prompts: dict[str, ComfyClient] = field(default_factory=dict)
+    verdicts: dict[int, tuple[ServerFacts, KizyError | None]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:
@@ -138,7 +139,7 @@ class ComfyEngine:
     def start(self, plan: Plan, job_id: str) -> Handle:
         with self._lock:
             if job_id not in self._started:
-                work = _Work(Record(plan, job_id))
+                work = _Work(Record(plan, job_id), begun=self._resume)
                 self._started[job_id] = work
                 threading.Thread(target=self._run, args=(work,), daemon=True).start()
         return Handle(job_id)
@@ -211,7 +212,7 @@ class ComfyEngine:
         """A place on a server. Raises KizyError."""
         needs = Needs(
             model=picture.plan.model.name,
-            suits=lambda facts: _compiled(picture, facts),
+            suits=lambda facts: _require_suitable(work, picture, facts),
             cancelled=work.cancelled.is_set,
             patience=AWAY if work.begun else 0.0,
         )
@@ -392,6 +393,26 @@ def drawable_families(facts: ServerFacts) -> frozenset[str]:
     from .models import listed_models
 
     return frozenset(entry.family for entry in listed_models(facts) if entry.family is not None)
+
+
+def _require_suitable(work: _Work, picture: _Picture, facts: ServerFacts) -> None:
+    """Raises KizyError if a server with these facts cannot draw the picture.
+
+    Found out once for all pictures of the job, which differ in their seeds alone.
+    """
+    if picture.tiled:
+        _compiled(picture, facts)
+        return
+    if id(facts) not in work.verdicts:
+        error: KizyError | None = None
+        try:
+            _compiled(picture, facts)
+        except KizyError as refusal:
+            error = refusal
+        # With the facts themselves: no others can get their id then.
+        work.verdicts[id(facts)] = facts, error
+    if (known := work.verdicts[id(facts)][1]) is not None:
+        raise known
 
 
 def _compiled(picture: _Picture, facts: ServerFacts) -> Compiled:

@@ -25,17 +25,24 @@ def plain_picture(path: Path) -> Iterator[Path]:
     It takes an animation for several pictures, and 16 bits and palettes in ways of its own. Raises
     PictureError, UnknownNameError `file_missing`.
     """
-    with Image.open(path, formats=FORMATS) as picture:
-        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        plain = picture.mode in ("RGB", "RGBA", "L") and "transparency" not in picture.info
-        plain = plain and not turned and getattr(picture, "n_frames", 1) == 1
-    if plain:
+    if _is_plain(path):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="kizy-") as folder:
         copy = Path(folder) / "picture.png"
         open_picture(path).save(copy)
         yield copy
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            plain = picture.mode in ("RGB", "RGBA", "L") and "transparency" not in picture.info
+            return plain and not turned and getattr(picture, "n_frames", 1) == 1
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        # Whoever opens it says what is wrong with it.
+        return False
 
 
 def is_as_planned(data: bytes, plan: Plan) -> bool:

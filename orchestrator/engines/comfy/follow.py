@@ -33,7 +33,8 @@ class Follower:
     """One call of `ComfyClient.follow`.
 
     `listener`: the socket that was opened before the job was sent, if there is one.
-    `stopping`: whether somebody asked for the job to be stopped.
+    `stopping`: whether somebody asked for the job to be stopped. `own_id`: no other job's socket
+    has this one's client id.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Follower:
         listener: Listener | None,
         tracker: Tracker,
         stopping: Callable[[], bool],
+        own_id: bool,
         context: failures.Context,
         timing: Timing,
     ) -> None:
@@ -58,6 +60,7 @@ class Follower:
         self._listener = listener
         self._tracker = tracker
         self._stopping = stopping
+        self._own_id = own_id
         self._context = context
         self._timing = timing
         now = time.monotonic()
@@ -90,6 +93,9 @@ class Follower:
                     if outcome is not None:
                         yield from self._rest()
                         yield self._shown(self._tracker.finish(time.monotonic()))
+                        if self._listener is not None and self._own_id:
+                            # Nobody opens another under this id: no need to wait.
+                            self._listener.close(wait=False)
                         yield outcome
                         return
                 self._reopen_if_silent()

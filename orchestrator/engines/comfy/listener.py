@@ -71,14 +71,14 @@ class Listener:
             raise SocketLostError("closed by the server")
         return data.decode("utf-8", "replace") if opcode == websocket.ABNF.OPCODE_TEXT else data
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Close it and wait a moment for the server to have noticed.
 
         ComfyUI has one socket for a client id, and clears up after an old one late: a new one that
         is opened too early would lose its place.
         """
         with contextlib.suppress(Exception):
-            self._socket.close(timeout=self._timing.close)
+            self._socket.close(timeout=self._timing.close if wait else 0)
 
 
 def _opened(address: Address, client_id: str, timing: Timing) -> websocket.WebSocket:
@@ -159,7 +159,8 @@ def _limited_socket() -> websocket.WebSocket:
     read_length, read_piece = frames.recv_length, frames.recv_strict
 
     def recv_strict(count: int) -> bytes:
-        at_hand = None if frames.recv_buffer else socket.sock.take(count)
+        reader: Any = socket.sock
+        at_hand = reader.take(count) if reader is not None and not frames.recv_buffer else None
         return read_piece(count) if at_hand is None else at_hand
 
     def recv_length() -> None:

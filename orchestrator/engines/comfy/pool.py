@@ -289,6 +289,7 @@ class Pool:
         if slot.asking_queue:
             return
         slot.asking_queue = True
+        before = len(slot.leases)
 
         def work() -> None:
             queue, error = _tried(slot.member.queue)
@@ -297,7 +298,8 @@ class Pool:
                 slot.queue_at = self._clock()
                 if queue is not None:
                     length = len(queue.running) + len(queue.pending)
-                    slot.others = max(0, length - len(slot.leases))
+                    # A job of ours that ended while the answer came is none of others.
+                    slot.others = max(0, length - max(before, len(slot.leases)))
                 if error is not None:
                     self._rest(slot, error)
                 self._changed.notify_all()

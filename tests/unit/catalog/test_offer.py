@@ -129,7 +129,10 @@ def test_what_kizy_cannot_use_or_have_is_refused(at: Setting, changes: dict[str,
 
 
 def test_real_persons_early_access_and_unknown_families_are_noted(at: Setting) -> None:
-    early = {"availability": "EarlyAccess", "earlyAccessEndsAt": "2026-02-01T00:00:00.000Z"}
+    early: dict[str, Any] = {
+        "availability": "EarlyAccess",
+        "earlyAccessEndsAt": "2026-02-01T00:00:00.000Z",
+    }
     at.add(model={"poi": True}, baseModel="Wan Video", **early)
     text = "\n".join(at.find().notes)
     assert "real person" in text

@@ -93,6 +93,18 @@ def test_a_new_job_does_not_wait_for_a_server_that_is_away(
     assert end.error is not None and end.error.code == "server_unreachable"
 
 
+def test_a_job_that_is_taken_up_waits_for_a_server_that_is_away(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio]
+) -> None:
+    """After a power cut Kizy may be there before ComfyUI."""
+    fakes[0].stop()
+    studio = make(resume=True)
+    job_id = studio.start(plan_of())
+    threading.Event().wait(0.05)
+    fakes[0].start()
+    assert end_of(studio.events(job_id)).state == "succeeded"
+
+
 def test_a_finished_file_that_cannot_be_fetched_at_once_is_not_drawn_again(
     fakes: list[FakeComfyUI], make: Callable[..., Studio]
 ) -> None:

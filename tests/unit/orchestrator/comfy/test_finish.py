@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kizy.core.errors import PictureError
+from kizy.core.errors import InputError, PictureError
 from kizy.core.plan import InputPicture, ModelFile, Plan, PlannedMask, PlannedStart
 from kizy.orchestrator.engines.comfy.finish import as_png, finished, plain_picture
 from PIL import Image
@@ -129,3 +129,12 @@ def test_a_turned_picture_is_sent_upright(tmp_path: Path) -> None:
     noise(1).save(tmp_path / "a.jpg", exif=exif)
     with plain_picture(tmp_path / "a.jpg") as sent, Image.open(sent) as picture:
         assert picture.size == (30, 40)
+
+
+def test_a_picture_that_is_gone_or_none_is_told_in_plain_words(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    for path, code in ((tmp_path / "gone.png", "file_missing"), (broken, "picture_unreadable")):
+        with pytest.raises(InputError) as caught, plain_picture(path):
+            pass
+        assert caught.value.code == code

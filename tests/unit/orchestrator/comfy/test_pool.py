@@ -305,6 +305,21 @@ def test_when_all_rest_their_error_is_told(make: Make) -> None:
     assert caught.value is AWAY
 
 
+def test_a_job_that_has_begun_waits_for_a_server_that_rests(make: Make, clock: Clock) -> None:
+    def a_second_goes_by() -> bool:
+        clock.now += 1
+        return False
+
+    pool = make(Server("a"))
+    with pool.choose(needs()) as lease:
+        lease.failed(AWAY)
+    with pytest.raises(EngineError) as caught:
+        pool.choose(needs(patience=3.0, cancelled=a_second_goes_by))
+    assert caught.value is AWAY
+    with pool.choose(needs(patience=3.0, cancelled=a_second_goes_by)) as lease:
+        assert lease.member.address.name == "a"
+
+
 def test_when_several_rest_all_are_named(make: Make) -> None:
     refused = EngineError("server_refused", "a wants a key.")
     pool = make(Server("a", error=refused), Server("b", error=AWAY))
