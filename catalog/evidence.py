@@ -241,7 +241,7 @@ def _judge(
     near: _Nearness,
     spoken: str,
 ) -> Evidence:
-    words = library.words(at)
+    facts = library.words(at)
     values: dict[str, float] = dict.fromkeys(FEATURES, 0.0)
     shared = {
         word: telling * facts.weights[word]

@@ -24,6 +24,8 @@ UNWANTED = "You said that you do not want this."
 
 _KINDS = {"subject": "a subject", "style": "a style", "technique": "an effect"}
 MAX_QUOTE = 90
+SAME_START = 5
+"""Words that begin with as many same letters need no explanation ("embroidered", "embroidery")."""
 
 
 def why(
@@ -192,8 +194,8 @@ def _asked(wish: Wish, evidence: Evidence, facts: CardWords) -> str:
     if evidence.terms:
         name = evidence.terms[0]
         said = wish.terms[name].said
-        if stem(said.replace(" ", "")) != stem(name.replace(" ", "").replace("-", "")):
-            return f"You asked for {_quoted(said)}, which is {name}."
+        if _letters(said)[:SAME_START] != _letters(name)[:SAME_START]:
+            return f"You asked for {_quoted(said)} ({name})."
     if evidence.shared or evidence.piece >= 0:
         return f"You asked for {_quoted(_phrase(wish, evidence))}."
     return "It fits your words."
@@ -204,7 +206,8 @@ def _does(card: Card, facts: CardWords) -> str:
     if len(about) > MAX_QUOTE:
         about = about[:MAX_QUOTE].rsplit(" ", 1)[0] + " …"
     if about:
-        return f'Its author says of this LoRA: "{about}".'
+        teller = "You say" if card.source == "kizy" else "Its author says"
+        return f'{teller} of this LoRA: "{about}".'
     what = {"subject": "shows", "style": "draws in the style", "technique": "gives"}[facts.kind]
     if facts.title:
         return f"By its name this LoRA {what}: {facts.title}."
@@ -225,6 +228,10 @@ def _phrase(wish: Wish, evidence: Evidence) -> str:
         kept = [word for word in raw_words(shortest) if stem(word) in evidence.shared]
         shortest = " ".join(kept) or shortest
     return shortest
+
+
+def _letters(text: str) -> str:
+    return "".join(raw_words(text))
 
 
 def _quoted(text: str) -> str:

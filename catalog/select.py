@@ -43,6 +43,8 @@ FIRST_THRESHOLD = 0.35
 """... and this holds for the likeliest: a wish is rather for some LoRA than for two."""
 NEARLY = 0.12
 """What is at least this likely is told as a runner-up."""
+SURELY = 0.8
+"""What cannot be picked is told if it is at least this likely, by its words."""
 RUNNERS_UP = 5
 MAX_INSERTED = 2
 """Trigger words that are put into a prompt, of one LoRA."""
@@ -308,17 +310,18 @@ def _finished(
 
 
 def missing_triggers(prompt: str, card: Card) -> tuple[str, ...]:
-    """The author's first trigger words that the prompt does not hold yet, at most two.
+    """The author's first trigger words, at most two; none if the prompt holds the first already.
 
     Authors put the one that matters first; lists of hair, clothes and quality words follow.
     """
     spoken = f" {' '.join(words(prompt))} "
     found: list[str] = []
     usable = [phrase for phrase in trigger_phrases(card) if not is_generic(phrase)]
-    for phrase in usable[:MAX_INSERTED]:
-        if found and sum(map(len, found)) + len(phrase) > MAX_INSERTED_LETTERS:
+    for number, phrase in enumerate(usable[:MAX_INSERTED]):
+        held = f" {' '.join(words(phrase))} " in spoken or plain(phrase) in plain(prompt)
+        if held and number == 0:
             break
-        if f" {' '.join(words(phrase))} " not in spoken and plain(phrase) not in plain(prompt):
+        if not held and (not found or len(found[0]) + len(phrase) <= MAX_INSERTED_LETTERS):
             found.append(phrase)
     return tuple(found)
 
@@ -331,6 +334,6 @@ def _elsewhere(
     for evidence in gather_elsewhere(wish, library, family, allowed):
         card = library.cards[evidence.at]
         evidence = replace(evidence, score=score(evidence, card.variant, card.variant))
-        if evidence.score >= THRESHOLD and not library.words(evidence.at).speed:
+        if evidence.score >= SURELY and not library.words(evidence.at).speed:
             told.append((evidence.at, reasons.cannot(card, family)))
     return told

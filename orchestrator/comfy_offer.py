@@ -19,7 +19,7 @@ from .planner import ENLARGER, ChosenLora, EngineFacts
 from .templates.names import enlarger_name, find_name, stem
 from .templates.server import ServerFacts
 
-BEST_FIRST = ("flux1-dev", "sd35", "sdxl", "flux1-schnell", "sd15", "starter")
+BEST_FIRST = ("flux1-dev", "sd35", "sdxl", "sd35-medium", "flux1-schnell", "sd15", "starter")
 """Families in the order in which "auto" takes them where memory allows."""
 
 GIGABYTE = 1e9
