@@ -37,13 +37,13 @@ FEATURES = (
     "known",  # whether the card's meaning is known
 )
 
-BY_MEANING = 80
-BY_WORDS = 80
+BY_MEANING = 50
+BY_WORDS = 50
 HOPELESS = 0.3
 """What is less near than this and shares no words is not looked at any further."""
 SAMPLE = 4_000
 """Cards of a family from which is learned how near unrelated ones are."""
-ELSEWHERE = 20
+ELSEWHERE = 10
 COMMON_WORD = 0.25
 """A word that at least this share of the library's cards hold finds no candidates."""
 SLIGHT = 0.3
@@ -220,7 +220,7 @@ class _Nearness:
             self.main = {int(at): float(main[i]) for i, at in enumerate(known)}
         fifth = np.zeros(self._meanings.shape[0], np.float32)
         if len(known) >= 5:
-            fifth = np.sort(best, axis=0)[-5]
+            fifth = np.sort(np.stack(list(self.cosines.values())), axis=0)[-5]
         self.fifth = np.maximum(fifth, self.mean + self.spread)
 
     def hopeful(self, candidates: np.ndarray, by_words: np.ndarray) -> list[int]:
