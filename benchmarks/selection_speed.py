@@ -21,7 +21,7 @@ SHARES = {"sdxl": 0.45, "sd15": 0.25, "flux1-dev": 0.2, "sd35": 0.05, "flux1-sch
 """Of the cards: as in large collections, where SDXL with its variants is the greatest part."""
 ROWS = 3
 """Meanings a card, as `card_texts` gives at most."""
-ROUNDS = 3
+ROUNDS = 5
 EVERY = 4
 """Of the labelled wishes, one of this many is timed."""
 WIDTH = 384

@@ -85,7 +85,8 @@ def describe(card: Card) -> CardWords:
         for word in content_words(text) if text == about else mark_words(text):
             weights[word] = max(weights.get(word, 0.0), weight)
     named = " , ".join((title, *triggers))
-    strong = glossary.names_in(" , ".join((named, *card.tags[:MAX_TAGS])))
+    marks = (title, *triggers, *card.tags[:MAX_TAGS])
+    strong = frozenset().union(*(glossary.names_in(mark) for mark in marks))
     weak = glossary.names_in(about) - strong
     for names, weight in ((strong, NAME), (weak, ABOUT)):
         for word in content_words(" , ".join(sorted(names))):

@@ -6,12 +6,12 @@ See `evidence.FEATURES`; the sum is the log-odds that a LoRA fits.
 from __future__ import annotations
 
 WITH_MEANING: dict[str, float] = {
-    "near": 1.674,
-    "near_main": 4.109,
+    "near": 1.677,
+    "near_main": 4.105,
     "stands_out": 2.361,
-    "lead": 4.043,
-    "said_share": 0.671,
-    "rarest": 0.585,
+    "lead": 4.036,
+    "said_share": 0.672,
+    "rarest": 0.586,
     "in_name": 0.0,
     "named": 0.0,
     "code_word": 1.091,
@@ -19,13 +19,13 @@ WITH_MEANING: dict[str, float] = {
     "same_style": 0.918,
     "same_thing": 0.0,
     "other_style": -3.006,
-    "kind_fits": 0.102,
-    "aside": -0.131,
-    "unnamed_person": -2.162,
-    "alone": -1.913,
-    "alone_near": 1.744,
+    "kind_fits": 0.101,
+    "aside": -0.13,
+    "unnamed_person": -2.164,
+    "alone": -1.907,
+    "alone_near": 1.734,
     "known": 0.044,
-    "constant": -6.195,
+    "constant": -6.194,
 }
 
 BY_WORDS: dict[str, float] = {

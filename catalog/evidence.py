@@ -37,13 +37,13 @@ FEATURES = (
     "known",  # whether the card's meaning is known
 )
 
-BY_MEANING = 50
-BY_WORDS = 50
+BY_MEANING = 40
+BY_WORDS = 30
 HOPELESS = 0.3
 """What is less near than this and shares no words is not looked at any further."""
 SAMPLE = 4_000
 """Cards of a family from which is learned how near unrelated ones are."""
-ELSEWHERE = 10
+ELSEWHERE = 8
 COMMON_WORD = 0.25
 """A word that at least this share of the library's cards hold finds no candidates."""
 SLIGHT = 0.3
@@ -177,7 +177,8 @@ class _Nearness:
             return
         self._meanings = np.ascontiguousarray(meanings, np.float32)
         all_of_family = library.centers[stretch] @ self._meanings.T
-        self._coarse = all_of_family[places - stretch.start]
+        whole = len(places) == len(all_of_family)
+        self._coarse = all_of_family if whole else all_of_family[places - stretch.start]
         known = library.known[places]
         sample = self._coarse[np.flatnonzero(known)[:: 1 + len(places) // SAMPLE]]
         many = len(sample)

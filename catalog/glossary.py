@@ -38,13 +38,9 @@ def terms_in(text: str) -> list[Found]:
     return list(_scan(text)[0])
 
 
+@lru_cache(maxsize=50_000)
 def names_in(text: str) -> frozenset[str]:
     """Names of the terms in a text."""
-    return _names(text)
-
-
-@lru_cache(maxsize=20_000)
-def _names(text: str) -> frozenset[str]:
     return frozenset(found.term.name for found in _scan(text)[0])
 
 

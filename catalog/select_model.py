@@ -161,7 +161,7 @@ def _skill(model: Card, intent: Intent) -> float:
 
 def _says(model: Card) -> set[Intent]:
     """The intents that a model's own words name."""
-    spoken = set(raw_words(plain(" ".join((model.name.replace("_", " "), model.about)))))
+    spoken = set(raw_words(" ".join((model.name.replace("_", " "), model.about))))
     spoken |= {plain(tag) for tag in model.tags}
     return {intent for intent, words in _TOLD.items() if spoken & words}
 

@@ -45,8 +45,9 @@ MAX_THREADS = 32
 AWAY = 120.0
 """Seconds to wait for a server that went away in the middle of a job: it may be restarting."""
 
-PREVIEW_PAUSE = 0.05
-"""Seconds between two previews of a picture: each is encoded anew, and nobody sees more of them."""
+SHOW_PAUSE = 0.05
+"""Seconds between two previews of a picture, or two steps of a sampler: nobody sees more of them.
+"""
 
 
 class Save(Protocol):
@@ -93,6 +94,7 @@ class _Picture:
     sent: bool = False
     sent_again: bool = False
     tiled: bool = False
+    compiled: tuple[ServerFacts, bool, Compiled] | None = None
 
 
 class ComfyEngine:
@@ -265,7 +267,7 @@ class ComfyEngine:
                         png = as_png(data)
                         if png is not None:
                             work.record.preview(picture.index, png)
-                        show_at = time.monotonic() + PREVIEW_PAUSE
+                        show_at = time.monotonic() + SHOW_PAUSE
                     case Notice(code=code, text=text):
                         work.record.notice(code, text)
                     case Done(outputs=outputs):
@@ -356,12 +358,18 @@ class _Meter:
     def __init__(self, record: Record, count: int) -> None:
         self._record = record
         self._fractions = [0.0] * count
+        self._told: list[tuple[str, float]] = [("", 0.0)] * count
         self._seconds: float | None = None
         self._lock = threading.Lock()
 
     def tell(self, index: int, fraction: float, doing: str, left: float | None) -> None:
+        activity, now = doing.partition(",")[0], time.monotonic()
         with self._lock:
             self._fractions[index] = max(self._fractions[index], min(fraction, 1.0))
+            told, moment = self._told[index]
+            if activity == told and now - moment < SHOW_PAUSE:
+                return
+            self._told[index] = activity, now
             count = len(self._fractions)
             total = sum(self._fractions) / count
             if count > 1:
@@ -416,8 +424,13 @@ def _require_suitable(work: _Work, picture: _Picture, facts: ServerFacts) -> Non
 
 
 def _compiled(picture: _Picture, facts: ServerFacts) -> Compiled:
+    match picture.compiled:
+        case (of, tiled, compiled) if of is facts and tiled == picture.tiled:
+            return compiled
     template = template_for(picture.plan, facts)
-    return compile_plan(picture.plan, template, facts, tiled_decode=picture.tiled)
+    compiled = compile_plan(picture.plan, template, facts, tiled_decode=picture.tiled)
+    picture.compiled = facts, picture.tiled, compiled
+    return compiled
 
 
 def _files(plan: Plan) -> Sequence[SourceFile]:

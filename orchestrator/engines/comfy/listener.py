@@ -115,6 +115,8 @@ class _ReadingAhead:
 
     def __init__(self, socket: Any) -> None:
         self._socket = socket
+        # Asked for before each byte of the handshake.
+        self.gettimeout = socket.gettimeout
         self._read = b""
         self._used = 0
 
