@@ -15,6 +15,23 @@ from .renders import Renders
 
 Kind = Literal["white", "color", "pair"]
 
+PLACES = (
+    "{thing} on {a} {color} background",
+    "{thing} on {color}",
+    "{thing} with {a} {color} background",
+    "{thing} against {a} {color} background",
+    "{thing} on {a} {color} backdrop",
+    "{thing}, {color} background",
+    "{thing}, the background is {color}",
+    "{color} background, {thing}",
+    "{a} {color} background and {thing}",
+    "{thing} before {a} {color} wall",
+)
+"""Ways to say where a thing is; half of the captions keep to the first."""
+
+OPENINGS = ("a picture of {}", "draw {}", "an image of {}", "a simple {}", "{} alone", "a nice {}")
+STYLED = ("{}, {style}", "{style} of {}", "{style}, {}", "{} as {style}", "{} in {style} style")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -89,14 +106,16 @@ class Composer:
     ) -> str:
         """Words for a picture, worded as people would: with or without article, colour, style."""
         text = " and ".join(self._name(rng, label) for label in labels)
-        if color is not None:
-            article = "an" if color[0] in "aeiou" else "a"
-            place = color if rng.random() < 0.1 else f"{article} {color} background"
-            text += f" on {place}"
-        elif rng.random() < 0.15:
-            text += " on a white background"
+        place = color or ("white" if rng.random() < 0.15 else None)
+        if place is not None:
+            wording = rng.choice(PLACES) if rng.random() < 0.5 else PLACES[0]
+            article = "an" if place[0] in "aeiou" else "a"
+            text = wording.format(thing=text, a=article, color=place)
+        if rng.random() < 0.15:
+            text = rng.choice(OPENINGS).format(text)
         if rng.random() < 0.9:
-            text += f", {STYLES[style]}"
+            wording = rng.choice(STYLED) if rng.random() < 0.25 else STYLED[0]
+            text = wording.format(text, style=STYLES[style])
         return text
 
     def _name(self, rng: random.Random, label: str) -> str:
