@@ -3,10 +3,11 @@
     python -m benchmarks.comfy_overhead [--jobs 200] [--servers 1 4 16] [--server URL] [--json]
 
 The same graph goes through a bare script and through Kizy's engine in turns, to a fake ComfyUI
-whose nodes take no time; printed is what Kizy adds to a job, in milliseconds. Then Kizy draws on
-several fakes at once whose samplers take half a second; printed is the share of the pictures that
-the servers could have drawn from the first start to the last saved picture, ramp-up and end
-included. With `--server`, or KIZY_TEST_COMFYUI (the folder of a ComfyUI, see
+whose nodes take no time; printed is what Kizy adds to a job, in milliseconds. Then both draw on
+several fakes at once whose samplers take half a second, the bare script with a loop for each of
+them; printed is Kizy's share of the bare script's throughput, and of what the servers could have
+drawn from the first start to the last saved picture, ramp-up and end included. Three minutes in
+all on two cores with nothing else to do. With `--server`, or KIZY_TEST_COMFYUI (the folder of a ComfyUI, see
 tests/integration/conftest.py), a few jobs are compared on a real ComfyUI that has Kizy's pack.
 """
 
@@ -20,6 +21,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ SECONDS = 0.5
 """Of the sampler, where the throughput is measured."""
 FEW_STEPS = 4
 """There: at each step the fake makes a preview, which would cost more than is measured."""
-JOBS_A_SERVER = 40
+JOBS_A_SERVER = 30
 REAL_JOBS = 10
 FAKE_PLAN = Plan(
     request_prompt="a red fox in the snow",
@@ -167,22 +169,50 @@ def added(url: str, folder: Path, plan: Plan, jobs: int) -> dict[str, Any]:
 
 
 def throughput(servers: int, folder: Path, pictures: int, seconds: float) -> dict[str, Any]:
-    """One job of `pictures` pictures on so many servers: the share of what they could draw."""
+    """`pictures` on so many servers, by bare loops and as one job of Kizy's."""
+    plan = FAKE_PLAN.model_copy(update={"count": pictures, "steps": FEW_STEPS})
     with fakes(servers, seconds) as urls, ExitStack() as stack:
-        kizy = Kizy(urls, folder)
+        kizy = Kizy(urls, folder / "kizy")
         stack.callback(kizy.close)
+        bare = by_bare_loops(urls, folder / "bare", plan, kizy.facts)
+        before = [busy_seconds(url) for url in urls]
         started = time.perf_counter()
-        kizy.draw(FAKE_PLAN.model_copy(update={"count": pictures, "steps": FEW_STEPS}))
+        # Other seeds, as ComfyUI draws nothing twice.
+        kizy.draw(plan.model_copy(update={"seed": pictures}))
         taken = time.perf_counter() - started
-        busy = sum(busy_seconds(url) for url in urls)
+        busy = sum(busy_seconds(url) for url in urls) - sum(before)
     ideal = pictures * seconds / servers
     return {
         "servers": servers,
         "pictures": pictures,
+        "bare_seconds": round(bare, 2),
         "seconds": round(taken, 2),
+        "share_of_bare": round(bare / taken, 4),
         "share_of_ideal": round(ideal / taken, 4),
+        "bare_share_of_ideal": round(ideal / bare, 4),
         "servers_busy": round(busy / servers / taken, 4),
     }
+
+
+def by_bare_loops(urls: Sequence[str], folder: Path, plan: Plan, facts: ServerFacts) -> float:
+    """Seconds for all pictures of a Plan with a loop for each server, one job after the other."""
+    each = plan.count // len(urls)
+
+    def loop(number: int, bare: Bare) -> None:
+        for index in range(number * each, (number + 1) * each):
+            bare.draw(graph_of(plan.for_picture(index), facts))
+
+    with ExitStack() as stack:
+        bares: list[Bare] = []
+        for number, url in enumerate(urls):
+            (folder / str(number)).mkdir(parents=True, exist_ok=True)
+            bares.append(Bare(url, folder / str(number)))
+            stack.callback(bares[-1].close)
+        with ThreadPoolExecutor(len(urls)) as threads:
+            started = time.perf_counter()
+            for done in [threads.submit(loop, *pair) for pair in enumerate(bares)]:
+                done.result()
+            return time.perf_counter() - started
 
 
 def busy_seconds(url: str) -> float:
@@ -229,9 +259,13 @@ def lines_of(result: dict[str, Any]) -> Iterator[str]:
             yield f"  {row:<40}{values['median']:>10.2f}{values['p95']:>10.2f}"
         yield f"  times bare (medians){found['ratio']:>30.2f}"
     for found in result.get("servers", ()):
-        share = f"{100 * found['share_of_ideal']:.1f}% of the ideal throughput"
-        busy = f"busy {100 * found['servers_busy']:.1f}% of the time"
-        yield f"{found['servers']:>3} servers, {found['pictures']} pictures: {share}, {busy}"
+        shares = [
+            f"{100 * found['share_of_bare']:.1f}% of the bare loops' throughput",
+            f"{100 * found['share_of_ideal']:.1f}% of the ideal one"
+            f" (bare {100 * found['bare_share_of_ideal']:.1f}%)",
+            f"busy {100 * found['servers_busy']:.1f}% of the time",
+        ]
+        yield f"{found['servers']:>3} servers, {found['pictures']} pictures: {', '.join(shares)}"
 
 
 def main() -> None:

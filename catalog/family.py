@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
@@ -22,6 +23,9 @@ SizeWord = Literal["square", "portrait", "landscape", "wide", "tall"]
 QUALITIES: tuple[Quality, ...] = ("draft", "balanced", "best")
 SIZE_WORDS: tuple[SizeWord, ...] = ("square", "portrait", "landscape", "wide", "tall")
 
+KEPT = 0.8
+"""The share of a denoiser that has to be in the GPU's memory for ComfyUI to draw well."""
+
 ANY = -1
 """In a shape: this dimension may have any length."""
 
@@ -38,11 +42,26 @@ class Licence(Frozen):
 class Memory(Frozen):
     """Estimated GPU memory in GB (10^9 bytes) to draw at native size in fp16 or bf16.
 
-    `offload_gb`: with the parts that are not at work in the computer's memory.
+    `offload_gb`: with the parts that are not at work in the computer's memory; of families that
+    only ComfyUI draws, also with a fifth of the part that is at work: what does not fit waits there
+    and is fetched at each step (comfy/model_management.py, load_models_gpu), which costs less than
+    the step itself. `denoiser_gb`: what its weights take of that.
     """
 
     gb: float = Field(gt=0)
     offload_gb: float = Field(gt=0)
+    denoiser_gb: float | None = Field(default=None, gt=0)
+
+    def for_file(self, name: str) -> Memory:
+        """The same for a file of that name: where it tells of 8 bits a weight, half the weights."""
+        if self.denoiser_gb is None or not _in_8_bits(name):
+            return self
+        saved = self.denoiser_gb / 2
+        return Memory(
+            gb=round(self.gb - saved, 1),
+            offload_gb=round(self.offload_gb - KEPT * saved, 1),
+            denoiser_gb=saved,
+        )
 
 
 class TensorFact(Frozen):
@@ -72,23 +91,16 @@ class CheckpointFacts(Frozen):
 
 
 class LoraFacts(Frozen):
-    """How a LoRA is recognised; names are kohya's, see `recognize.lora_tensors`.
+    """What the metadata of a LoRA say; its tensors are told by `lora_layers`.
 
     `architectures` and `base_versions` are values of the metadata `modelspec.architecture`
     (before the slash) and `ss_base_model_version`. `twin_of`: a family whose LoRAs have the same
-    tensors, so that only the metadata or the file's name can tell. `strangers`: values of either
-    key that other models write whose LoRAs look the same. `modules`: patterns of the denoiser's
-    modules, of which a LoRA for the denoiser has at least one; `shapes`: of tensors that have these
-    shapes wherever they are. Both only refute metadata that lie.
+    tensors, so that only the metadata or the file's name can tell.
     """
 
-    rules: tuple[TensorRule, ...] = ()
-    modules: tuple[str, ...] = ()
-    shapes: tuple[TensorFact, ...] = ()
     twin_of: str | None = None
     architectures: tuple[str, ...] = ()
     base_versions: tuple[str, ...] = ()
-    strangers: tuple[str, ...] = ()
 
 
 class DiffusersFacts(Frozen):
@@ -170,10 +182,12 @@ class ComfyFacts(Frozen):
     """What ComfyUI's graphs need. `latent_node`: node class of the empty latent.
 
     `control` None: the family has no ControlNets. `names`: parts of model files' names, in lower
-    case and without anything but letters and digits, that speak of the family.
+    case and without anything but letters and digits, that speak of the family. `reference`: a start
+    picture is shown to the model (ReferenceLatent), which changes it as the prompt says.
     """
 
     latent_node: str
+    reference: bool = False
     names: tuple[str, ...] = ()
     checkpoint: CheckpointForm | None = None
     split: SplitForm | None = None
@@ -215,7 +229,8 @@ class Family(Frozen):
     `latent_factor`: pixels to a latent, a side.
     `prompt_tokens`: what the text encoders read. `enlarge`: factor that a picture is saved at
     unless asked otherwise. `embedded`: Kizy draws it in its own process.
-    `variants`: well-known fine-tunes, which need other prompts.
+    `variants`: well-known fine-tunes, which need other prompts. `quality_tags`: what its prompts
+    begin with.
     """
 
     id: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
@@ -234,7 +249,8 @@ class Family(Frozen):
     guidance_kind: Literal["cfg", "distilled", "none"]
     negative_prompt: bool
     default_negative: str = ""
-    prompt_style: Literal["caption", "phrases", "sentences"]
+    prompt_style: Literal["caption", "phrases", "sentences", "tags"]
+    quality_tags: str = ""
     prompt_tokens: int = Field(ge=1)
     text_encoders: tuple[str, ...]
     latent_channels: int = Field(ge=1)
@@ -256,6 +272,31 @@ class Family(Frozen):
                 return known
         return None
 
+    def as_variant(self, name: str | None) -> Family:
+        """The family with what its variant of that name does otherwise; itself without one."""
+        variant = self.variant(name) if name else None
+        if variant is None:
+            return self
+        changes = {
+            key: value
+            for key, value in variant.model_dump(
+                include={"sampler", "scheduler", "guidance", "licence"}
+            ).items()
+            if value is not None
+        }
+        if variant.licence is not None:
+            changes["licence"] = variant.licence
+        if variant.steps is not None:
+            share = variant.steps / self.steps["balanced"]
+            changes["steps"] = {word: round(steps * share) for word, steps in self.steps.items()}
+        changes |= {
+            "name": variant.name,
+            "prompt_style": variant.prompt_style,
+            "quality_tags": variant.quality_tags,
+            "default_negative": variant.default_negative or self.default_negative,
+        }
+        return self.model_copy(update=changes)
+
     @model_validator(mode="after")
     def _complete(self) -> Family:
         if set(self.sizes) != set(SIZE_WORDS) or set(self.steps) != set(QUALITIES):
@@ -268,11 +309,21 @@ class Family(Frozen):
         return self
 
 
+def _in_8_bits(name: str) -> bool:
+    """Whether a file's name says that its denoiser has 8 bits a weight, or fewer.
+
+    "t5xxlfp8" says it of the text encoder in the same file.
+    """
+    words = re.split(r"[^a-z0-9]+", name.casefold())
+    marks = r"fp8|f8e|e4m3|e5m2|int8|nf4|fp4|q[2-8](k|0|1)?$"
+    return any(re.search(marks, w) and not re.search("t5|clip", w) for w in words)
+
+
 @lru_cache(maxsize=1)
 def load_families() -> Mapping[str, Family]:
     """Id -> family, by id. Read once; a file that is wrong raises pydantic's ValidationError."""
     found: dict[str, Family] = {}
-    for path in sorted(FAMILIES_FOLDER.glob("*.toml")):
+    for path in sorted(FAMILIES_FOLDER.glob("[!_]*.toml")):
         read = Family.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         if read.id != path.stem:
             raise ValueError(f"{path.name} holds the family {read.id}")

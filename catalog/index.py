@@ -27,6 +27,7 @@ from .scan import (
     Looked,
     ScanProgress,
     ScanReport,
+    Tensors,
     Walk,
     finished,
     look_at,
@@ -43,7 +44,8 @@ class FileRecord:
     """A file as it was found last. `health`: "ok", or what is wrong; `card.problem` says it.
 
     `sha256` None: not computed yet. `form`: "lora", "dora", "loha", ... `alpha` None: alpha = rank.
-    `text_encoder`: it changes text encoders, too.
+    `text_encoder`: it changes text encoders, too. `made_for`: the model that it was made for, in
+    plain words, if Kizy has no such family.
     """
 
     path: Path
@@ -56,6 +58,15 @@ class FileRecord:
     rank: int | None = None
     alpha: float | None = None
     text_encoder: bool = False
+    made_for: str | None = None
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """`meanings`: cards with texts that have no vector yet. `hashes`: files without a sha256."""
+
+    meanings: int = 0
+    hashes: int = 0
 
 
 def _never() -> bool:
@@ -111,8 +122,8 @@ class Index:
     def files(self) -> Sequence[FileRecord]:
         """Every file, by path."""
         rows = self._file.rows(
-            "SELECT path, size, mtime_ns, health, card, sha256, form, rank, alpha, text_encoder"
-            " FROM files ORDER BY path"
+            "SELECT path, size, mtime_ns, health, card, sha256, form, rank, alpha, text_encoder,"
+            " made_for FROM files ORDER BY path"
         )
         return [
             FileRecord(
@@ -126,6 +137,7 @@ class Index:
                 rank=row[7],
                 alpha=row[8],
                 text_encoder=bool(row[9]),
+                made_for=row[10],
             )
             for row in rows
         ]
@@ -145,6 +157,29 @@ class Index:
         """What was kept for a content."""
         rows = self._file.rows("SELECT facts FROM facts WHERE sha256 = ?", (sha256,))
         return Facts.model_validate_json(rows[0][0]) if rows else None
+
+    def put_hash(self, path: Path, sha256: str) -> None:
+        """Keep the sha256 of a file that was just computed; a file that is not listed has none."""
+        rows = self._file.rows(
+            "SELECT size, digest FROM files WHERE path = ?", (os.fsencode(path),)
+        )
+        if not rows or rows[0][1] is None:
+            return
+        size, digest = rows[0]
+        try:
+            sampled = sample(path, size)
+        except OSError:
+            return
+        self._file.guarded(lambda db: _hashed(db, sha256, size, digest, sampled, os.fsencode(path)))
+
+    def unfinished(self) -> Unfinished:
+        """What the background still has to do."""
+        known = {row[0] for row in self._file.rows("SELECT hash FROM meanings")}
+        rows = self._file.rows("SELECT texts, sha256 IS NULL FROM files WHERE health = 'ok'")
+        return Unfinished(
+            meanings=sum(texts is None or not _parts(texts) <= known for texts, _ in rows),
+            hashes=sum(missing for _, missing in rows),
+        )
 
     def compute_hashes(
         self,
@@ -312,8 +347,8 @@ class _Scan:
             rows = [_row(looked, *self._content(looked)) for looked in batch]
             self.db.executemany(
                 "INSERT OR REPLACE INTO files (path, root, size, mtime_ns, stamp, health, digest,"
-                " sha256, family, form, rank, alpha, text_encoder, refuted, own, said, card)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " sha256, family, form, rank, alpha, text_encoder, open, made_for, own, said, card)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
         return len(batch)
@@ -342,8 +377,10 @@ def _state(found: Found) -> tuple[Any, ...]:
 
 def _row(looked: Looked, sha256: str | None, told: Facts | None) -> tuple[Any, ...]:
     found, reading, said = looked.found, looked.reading, looked.said
-    refuted = reading.refuted if reading is not None else frozenset()
-    card = finished(looked.card, said, told, refuted)
+    tensors = Tensors()
+    if reading is not None:
+        tensors = Tensors(reading.refuted, reading.made_for, reading.doubts)
+    card, made_for = finished(looked.card, said, told, tensors)
     details: tuple[Any, ...] = (None, None, None, None)
     if reading is not None:
         details = (reading.form, reading.rank, reading.alpha, int(reading.text_encoder))
@@ -355,11 +392,17 @@ def _row(looked: Looked, sha256: str | None, told: Facts | None) -> tuple[Any, .
         sha256,
         card.family,
         *details,
-        json.dumps(sorted(refuted)),
+        _open(tensors),
+        made_for,
         looked.card.model_dump_json(),
         said.model_dump_json() if said is not None else None,
         card.model_dump_json(),
     )
+
+
+def _parts(texts: bytes) -> set[bytes]:
+    """The hashes that a row of `files` names."""
+    return {texts[at : at + 16] for at in range(0, len(texts), 16)}
 
 
 def _hashed(
@@ -375,12 +418,19 @@ def _hashed(
 def _renew_cards(db: sqlite3.Connection, sha256: str) -> None:
     """Put the cards of a content together again."""
     told = _facts(db, sha256)
-    query = "SELECT path, own, said, refuted FROM files WHERE sha256 = ?"
-    for path, own, said, refuted in db.execute(query, (sha256,)).fetchall():
+    query = "SELECT path, own, said, open FROM files WHERE sha256 = ?"
+    for path, own, said, left_open in db.execute(query, (sha256,)).fetchall():
         left = Facts.model_validate_json(said) if said else None
-        card = finished(Card.model_validate_json(own), left, told, frozenset(json.loads(refuted)))
-        values = (card.model_dump_json(), card.family, path)
-        db.execute("UPDATE files SET card = ?, family = ?, texts = NULL WHERE path = ?", values)
+        refuted, made_for, doubts = json.loads(left_open)
+        tensors = Tensors(frozenset(refuted), made_for, frozenset(doubts))
+        card, made_for = finished(Card.model_validate_json(own), left, told, tensors)
+        values = (card.model_dump_json(), card.family, made_for, path)
+        renew = "UPDATE files SET card = ?, family = ?, made_for = ?, texts = NULL WHERE path = ?"
+        db.execute(renew, values)
+
+
+def _open(tensors: Tensors) -> str:
+    return json.dumps([sorted(tensors.refuted), tensors.made_for, sorted(tensors.doubts)])
 
 
 def _facts(db: sqlite3.Connection, sha256: str | None) -> Facts | None:

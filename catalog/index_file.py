@@ -19,7 +19,7 @@ from ..core.errors import StorageError
 from ..core.files import storage_errors
 from .family import FAMILIES_FOLDER
 
-FORMAT = 1
+FORMAT = 2
 """Of the tables, and of what is read from files. Another one: all files are read again."""
 
 _WAIT = 30.0
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INT, mtime_ns INT, stamp TEXT, root BLOB, health TEXT,
     digest BLOB, sha256 TEXT, family TEXT, form TEXT, rank INT, alpha REAL, text_encoder INT,
-    refuted TEXT, own TEXT, said TEXT, card TEXT, texts BLOB
+    open TEXT, made_for TEXT, own TEXT, said TEXT, card TEXT, texts BLOB
 );
 CREATE INDEX IF NOT EXISTS files_by_sha256 ON files (sha256);
 CREATE TABLE IF NOT EXISTS hashes (sha256 TEXT PRIMARY KEY, size INT, digest BLOB, sample BLOB);

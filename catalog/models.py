@@ -10,8 +10,8 @@ from ..core.errors import KizyError, UnknownNameError, nearest
 from ..core.home import models_folder
 from ..core.request import Frozen
 from .diffusers_folder import INDEX_FILE, check_model_folder
-from .family import load_families
-from .recognize import checkpoint_family
+from .family import Variant, load_families
+from .recognize import checkpoint_family, variant_named, variant_of
 from .safetensors_header import PICKLE_SUFFIXES, is_file, read_header, readable
 
 STARTER = "starter"
@@ -24,6 +24,7 @@ _MODEL_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
 
 class ModelEntry(Frozen):
     """A model that can be named. `family`: its id, None if it is none that Kizy knows.
+    `variant`: of a well-known fine-tune within the family ("pony").
 
     `path` None: the built-in one, or one that lies on a server. `size` in bytes.
     `drawable_here`: Kizy can draw it in its own process; `problem` says why not.
@@ -31,6 +32,7 @@ class ModelEntry(Frozen):
 
     name: str
     family: str | None
+    variant: str | None = None
     path: Path | None
     kind: Literal["builtin", "diffusers", "checkpoint", "server"]
     size: int
@@ -87,6 +89,7 @@ def _entry(path: Path, name: str) -> ModelEntry:
     return ModelEntry(
         name=name,
         family=family.id,
+        variant=_variant(variant_named(name, family.variants)),
         path=path,
         kind="diffusers",
         size=_size(path),
@@ -104,12 +107,17 @@ def _checkpoint(path: Path, name: str) -> ModelEntry:
     return ModelEntry(
         name=name,
         family=family.id if family else None,
+        variant=_variant(variant_of(header, family)) if family else None,
         path=path,
         kind="checkpoint",
         size=header.size,
         drawable_here=False,
         problem=problem,
     )
+
+
+def _variant(known: Variant | None) -> str | None:
+    return known.id if known is not None else None
 
 
 def _listed(path: Path, name: str) -> ModelEntry:

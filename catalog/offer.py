@@ -79,7 +79,9 @@ class Offer(Frozen):
         """The offer in plain words, a sentence or two each."""
         what = "LoRA" if self.kind == "lora" else "model"
         by = f" by {self.author}" if self.author else ""
-        version = f", {self.version}" if self.version and self.version != self.title else ""
+        # Hugging Face's versions are commits, which tell a person nothing.
+        told = self.source == "civitai" and self.version not in ("", self.title)
+        version = f", {self.version}" if told else ""
         base = f" for {self.base_model}" if self.base_model else ""
         size = "of unknown size" if self.size is None else in_bytes(self.size)
         files = f" in {len(self.files)} files" if len(self.files) > 1 else ""
@@ -155,6 +157,8 @@ def memory_fit(family: Family | None, machine: Machine) -> tuple[Fit, str]:
     said = f"{family.name} wants about {need:g} GB of graphics memory"
     if machine.gpu is None:
         return "unknown", f"{said}; what this machine has is not known."
+    if machine.gpu == 0:
+        return _without_gpu(family, machine.memory)
     has = machine.gpu / 1e9
     if has >= need:
         return "yes", f"It fits this machine: {said}, and there are {has:.0f} GB."
@@ -163,6 +167,17 @@ def memory_fit(family: Family | None, machine: Machine) -> tuple[Fit, str]:
         return "slowly", why
     why = f"{said}, at the very least {least:g} GB, and there are {has:.0f} GB."
     return "no", f"It does not fit this machine: {why}"
+
+
+def _without_gpu(family: Family, memory: int | None) -> tuple[Fit, str]:
+    """On the processor alone, where everything is held in float32: twice the family's facts."""
+    none = "This machine has no graphics card that Kizy can use"
+    if memory is not None and memory / 1e9 < 2 * family.memory.gb:
+        has, need = f"{memory / 1e9:.0f} GB", f"{2 * family.memory.gb:g} GB"
+        return "no", f"{none}, and {family.name} on its processor wants {need} of its {has} memory."
+    slow = "its processor can draw, which takes seconds" if family.memory.gb < 1 else ""
+    slow = slow or "its processor would draw, which takes many minutes for each picture"
+    return "slowly", f"{none}; {slow}."
 
 
 def in_bytes(size: int) -> str:

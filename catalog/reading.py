@@ -10,7 +10,7 @@ import json
 import re
 from codecs import getincrementaldecoder
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,15 +19,18 @@ from typing import Any, Literal
 
 from .descriptions import one_line, text_of_html
 from .family import load_families
+from .lora_names import ALPHA, DOWN, TEXT_ENCODERS, layers, parts
 from .recognize import (
     UNKNOWN,
     Verdict,
     checkpoint_by_tensors,
     checkpoint_family,
+    checkpoint_twin,
     decide,
     judge,
-    lora_tensors,
-    module_shapes,
+    other_checkpoint,
+    other_model,
+    shows_denoiser,
     variant_of,
 )
 from .safetensors_header import Header, TensorInfo, header_text, parse_header, read_scalar
@@ -36,7 +39,7 @@ from .training_words import words_of
 What = Literal[
     "lora", "model", "controlnet", "embedding", "vae", "text_encoder", "adapter", "other"
 ]  # fmt: skip
-Form = Literal["lora", "dora", "loha", "lokr", "ia3", "oft", "full"]
+Form = Literal["lora", "dora", "loha", "lokr", "glora", "ia3", "oft", "full"]
 
 MAX_ABOUT = 4000
 MAX_TITLE = 200
@@ -49,22 +52,31 @@ _NAME = b'"__metadata__"'
 _COLON = re.compile(rb"\s*:\s*")
 _DECODER = json.JSONDecoder()
 
-# Ends of names by which the other forms are known; source: LyCORIS, lycoris/modules; PEFT's DoRA.
-_FORMS: tuple[tuple[str, Form], ...] = (
-    (".lokr_w1", "lokr"),
-    (".hada_w1_a", "loha"),
-    (".dora_scale", "dora"),
-    (".lora_magnitude_vector", "dora"),
-    (".oft_blocks", "oft"),
-    (".oft_diag", "oft"),
-    (".on_input", "ia3"),
-    (".diff", "full"),
-)
+# Ends of names (see `lora_names.parts`) -> the form, the first one that is there counts.
+_FORMS: Mapping[str, Form] = {
+    "dora_scale": "dora",
+    "lora_magnitude_vector": "dora",
+    DOWN: "lora",
+    "lokr_w1": "lokr",
+    "lokr_w1_a": "lokr",
+    "hada_w1_a": "loha",
+    "b2": "glora",
+    "oft_blocks": "oft",
+    "oft_diag": "oft",
+    "oft_R": "oft",
+    "on_input": "ia3",
+    "diff": "full",
+}
+# The ends whose first width is the rank; source: LyCORIS, lycoris/modules.
+_RANKS = (DOWN, "hada_w1_b", "lokr_w2_b", "b2")
 # Beginnings of names; ComfyUI: comfy/controlnet.py, comfy/sd.py and comfy/model_detection.py.
 _OTHERS: tuple[tuple[What, tuple[str, ...]], ...] = (
     (
         "controlnet",
-        ("control_model.", "controlnet_", "input_hint_block.", "zero_convs.", "lora_controlnet"),
+        (
+            *("control_model.", "controlnet_", "input_hint_block.", "zero_convs."),
+            *("lora_controlnet", "lllite_"),
+        ),
     ),
     ("adapter", ("ip_adapter.", "image_proj.", "adapter.body.", "motion_modules.")),
     ("model", ("model.diffusion_model.", "double_blocks.", "joint_blocks.", "input_blocks.")),
@@ -72,6 +84,8 @@ _OTHERS: tuple[tuple[What, tuple[str, ...]], ...] = (
     ("text_encoder", ("text_model.", "encoder.block.", "cond_stage_model.", "model.layers.")),
     ("embedding", ("emb_params", "string_to_param", "clip_l", "clip_g")),
 )
+# XLabs's LoRAs for FLUX.1, which only its own nodes read (github.com/XLabs-AI/x-flux).
+_XLABS = re.compile(r"\.processor\.\w+_lora[12]\.(?:down|up)\.weight\Z")
 # What trainers call a LoRA that nobody gave a name.
 _NAMELESS = ("lora", "last", "model", "output", "pytorch_lora_weights", "adapter_model", "untitled")
 
@@ -80,13 +94,15 @@ _NAMELESS = ("lora", "last", "model", "output", "pytorch_lora_weights", "adapter
 class Layout:
     """What the tensors alone tell. `alpha`: where the first one lies, from the data's start on.
 
-    `length`: bytes of all tensors. `model`: family whose checkpoint this is.
+    `length`: bytes of all tensors. `model`: family whose checkpoint this is; `shown`: the tensors
+    show its denoiser.
     """
 
     what: What
     length: int
     verdict: Verdict = UNKNOWN
     model: str | None = None
+    shown: bool = False
     form: Form | None = None
     rank: int | None = None
     text_encoder: bool = False
@@ -97,7 +113,9 @@ class Layout:
 class Reading:
     """What a file is and says. Texts are plain, without control characters, and not to be trusted.
 
-    `family`: id, None if unknown; `refuted`: ids that the tensors rule out. `alpha` None: the file
+    `family`: id, None if unknown; `refuted`: ids that the tensors rule out. `made_for`: the model
+    that it was made for, in plain words, if Kizy has no such family; `doubts`: ids of models that
+    Kizy does not draw either, and that the tensors do not rule out. `alpha` None: the file
     gives none, which means alpha = rank. `text_encoder`: it changes text encoders, too. `title`
     None: nobody gave it one. `digest`: of the whole header.
     """
@@ -108,6 +126,8 @@ class Reading:
     digest: bytes
     variant: str | None = None
     refuted: frozenset[str] = frozenset()
+    made_for: str | None = None
+    doubts: frozenset[str] = frozenset()
     form: Form | None = None
     rank: int | None = None
     alpha: float | None = None
@@ -179,48 +199,47 @@ def _apart(text: bytes) -> tuple[dict[str, str], int, int] | None:
 
 
 def _layout(header: Header, text: bytes) -> Layout:
-    names = lora_tensors(header)
+    found = list(parts(header))
     length = header.size - 8 - len(text)
-    shapes = module_shapes(header)
+    changed = layers(found, header.tensors)
     families = load_families()
-    form = _form(header.tensors, names)
+    ends = {end: name for _, end, name in reversed(found)}
+    form = next((_FORMS[end] for end in _FORMS if end in ends), None) if changed else None
     if form is None:
         plain = {name: tensor.shape for name, tensor in header.tensors.items()}
         model = checkpoint_by_tensors(plain, families)
-        return Layout("model" if model else _other(plain), length, model=model and model.id)
-    ranks = Counter(shape[0] for name, shape in shapes.items() if shape and "lora_down" in name)
-    alpha = next((header.tensors[s] for n, s in names.items() if n.endswith(".alpha")), None)
+        if model is not None:
+            return Layout("model", length, model=model.id)
+        what = _other(plain)
+        if what not in ("model", "other"):
+            return Layout(what, length)
+        shown = shows_denoiser(plain)
+        other = Verdict(None, other=other_checkpoint(plain, families)) if shown else UNKNOWN
+        return Layout("model" if shown else what, length, other, shown=shown)
+    alpha = header.tensors[ends[ALPHA]] if ALPHA in ends else None
     if alpha is not None:
         alpha = alpha._replace(offset=alpha.offset - 8 - len(text))
     return Layout(
         "lora",
         length,
-        verdict=judge(shapes, families),
+        verdict=judge(changed, families),
         form=form,
-        rank=_rank(header, form) or (ranks.most_common(1)[0][0] if ranks else None),
-        text_encoder=any(name.startswith(("lora_te", "lora_prior_te")) for name in shapes),
+        rank=_rank(header, found),
+        text_encoder=any(name.startswith(TEXT_ENCODERS) for name in changed),
         alpha=alpha,
     )
 
 
-def _form(tensors: Iterable[str], names: dict[str, str]) -> Form | None:
-    plain = any(name.endswith(".lora_down.weight") for name in names)
-    text = "\n".join([*tensors, ""])
-    for part, form in _FORMS:
-        if f"{part}\n" in text and (form == "dora" or not plain):
-            return form
-    return "lora" if plain else None
-
-
-def _rank(header: Header, form: Form) -> int | None:
-    """Of LoHa and LoKr, where the width that stands for `lora_down` has no rank."""
-    part = {"loha": ".hada_w1_b", "lokr": ".lokr_w2_b"}.get(form)
-    shapes = [t.shape for n, t in header.tensors.items() if part and n.endswith(part)]
+def _rank(header: Header, found: Iterable[tuple[str, str, str]]) -> int | None:
+    """The commonest one; None for forms without."""
+    shapes = (header.tensors[name].shape for _, end, name in found if end in _RANKS)
     ranks = Counter(shape[0] for shape in shapes if shape)
     return ranks.most_common(1)[0][0] if ranks else None
 
 
 def _other(names: Iterable[str]) -> What:
+    if any(_XLABS.search(name) for name in names):
+        return "adapter"
     for what, beginnings in _OTHERS:
         if any(name.startswith(beginnings) for name in names):
             return what
@@ -232,9 +251,16 @@ def _reading(header: Header, layout: Layout, digest: bytes, start: int | None = 
     families = load_families()
     metadata = header.metadata
     if layout.what != "lora":
-        family = families[layout.model] if layout.model else checkpoint_family(header, families)
-        known = family.id if family and layout.what == "model" else None
-        return Reading(layout.what, known, header.size, digest, title=_title(header))
+        family = None
+        if layout.model is not None:
+            proven = families[layout.model]
+            family = checkpoint_twin(header, families, proven) or proven
+        elif layout.what == "model" and not layout.shown:
+            family = checkpoint_family(header, families)
+        made_for = layout.verdict.other
+        known = family.id if family else None
+        title = _title(header)
+        return Reading(layout.what, known, header.size, digest, made_for=made_for, title=title)
     spoken, tags = words_of(metadata)
     family = decide(layout.verdict, header, families)
     variant = variant_of(header, family) if family else None
@@ -245,6 +271,8 @@ def _reading(header: Header, layout: Layout, digest: bytes, start: int | None = 
         digest=digest,
         variant=variant.id if variant else None,
         refuted=layout.verdict.refuted,
+        made_for=other_model(layout.verdict, header),
+        doubts=layout.verdict.doubts,
         form=layout.form,
         rank=layout.rank,
         alpha=_alpha(header, layout, start),

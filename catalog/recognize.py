@@ -10,49 +10,21 @@ from fnmatch import translate
 from functools import lru_cache
 
 from .family import ANY, Family, TensorFact, TensorRule, Variant
+from .lora_layers import fit, lora_model
+from .lora_names import Layer, layers, lora_tensors, parts
 from .safetensors_header import Header, read_scalar, readable
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-DENOISER = ("lora_unet_", "lora_transformer_")
-"""What the module names of a LoRA for the denoiser begin with."""
-
 # Where a checkpoint keeps its denoiser; the empty one: the file is the denoiser alone.
-_CHECKPOINT_ROOTS = ("model.diffusion_model.", "diffusion_model.", "")
+_CHECKPOINT_ROOTS = ("model.diffusion_model.", "diffusion_model.", "model.", "")
 
-_DOWN = (
-    ".lora_down.weight",
-    ".lora_A.weight",
-    ".lora_A.default.weight",
-    ".lora.down.weight",
-    ".lora_linear_layer.down.weight",
-    "_lora.down.weight",
+
+_BLOCKS = re.compile(
+    r"(?:model\.)?(?:diffusion_model\.)?(?:(?:input|output|down|up|joint|double|single)_blocks"
+    r"|(?:single_|joint_)?transformer_blocks|blocks|layers|(?:double|single)_layers)\.\d"
 )
-_UP = (
-    ".lora_up.weight",
-    ".lora_B.weight",
-    ".lora_B.default.weight",
-    ".lora.up.weight",
-    ".lora_linear_layer.up.weight",
-    "_lora.up.weight",
-)
-_PARTS = (
-    *((suffix, ".lora_down.weight") for suffix in _DOWN),
-    *((suffix, ".lora_up.weight") for suffix in _UP),
-    (".alpha", ".alpha"),
-)
-_PART_ENDS = tuple(suffix for suffix, _ in _PARTS)
-_KOHYA = ("lora_", "lycoris_")
-_KOHYA_ENDS = (".lora_down.weight", ".lora_up.weight", ".alpha")
-_KOHYA_ROOTS = (
-    ("unet.", "lora_unet_"),
-    ("diffusion_model.", "lora_unet_"),
-    ("transformer.", "lora_transformer_"),
-    ("transformer_blocks.", "lora_transformer_transformer_blocks_"),
-    ("single_transformer_blocks.", "lora_transformer_single_transformer_blocks_"),
-    ("text_encoder_2.", "lora_te2_"),
-    ("text_encoder_3.", "lora_te3_"),
-)
+"""How the names of a denoiser's blocks begin."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +43,16 @@ class LoraModules:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a LoRA's tensors say. `family`: proven by them; `refuted`: ids that they rule out."""
+    """What a LoRA's tensors say. `family`: proven by them; `refuted`: ids that they rule out.
+
+    `other`: the model that it was made for, in plain words, where it is none of Kizy's families.
+    `doubts`: ids of other models (see `lora_layers`) that would fit as well.
+    """
 
     family: str | None
     refuted: frozenset[str] = frozenset()
+    other: str | None = None
+    doubts: frozenset[str] = frozenset()
 
 
 UNKNOWN = Verdict(None)
@@ -86,7 +64,10 @@ def checkpoint_family(header: Header, families: Mapping[str, Family]) -> Family 
     shapes = {name: tensor.shape for name, tensor in header.tensors.items()}
     proven = checkpoint_by_tensors(shapes, families)
     if proven is not None:
-        return _checkpoint_twin(header, families, proven) or proven
+        return checkpoint_twin(header, families, proven) or proven
+    if shows_denoiser(shapes):
+        # The denoiser is there to see, and it is none of Kizy's: metadata that say so lie.
+        return None
     architecture = header.metadata.get("modelspec.architecture", "").lower()
     for family in families.values():
         if architecture in family.checkpoint.architectures:
@@ -106,34 +87,81 @@ def checkpoint_by_tensors(shapes: Shapes, families: Mapping[str, Family]) -> Fam
     return None
 
 
+def shows_denoiser(names: Iterable[str]) -> bool:
+    """Whether the blocks of a denoiser are among a checkpoint's tensors."""
+    return any(_BLOCKS.match(name) for name in names)
+
+
+def other_checkpoint(shapes: Shapes, families: Mapping[str, Family]) -> str | None:
+    """The model that a checkpoint of none of Kizy's families is, in plain words."""
+    for root in _CHECKPOINT_ROOTS:
+        found = {
+            f"lora_unet_{name[len(root) : -7].replace('.', '_')}": Layer(shape[1], shape[0])
+            for name, shape in shapes.items()
+            if name.startswith(root) and name.endswith(".weight") and len(shape) > 1
+        }
+        model = fit(found).model
+        if model is not None:
+            # Blocks of a family, but something else goes in: inpainting, pix2pix.
+            changed = "changed for another use, such as inpainting"
+            return model.name or f"{families[model.id].name} {changed}"
+    return None
+
+
 def lora_family(header: Header, families: Mapping[str, Family]) -> Family | None:
     """The family that a LoRA was trained on; None if no family fits."""
-    return decide(judge(module_shapes(header), families), header, families)
+    changed = layers(parts(header), header.tensors)
+    return decide(judge(changed, families), header, families)
 
 
-def judge(shapes: Shapes, families: Mapping[str, Family]) -> Verdict:
-    """What a LoRA's shapes (see `module_shapes`) prove and refute, whatever its metadata say."""
-    tensors = _Tensors(shapes)
-    for family in families.values():
-        if tensors.fit_any(family.lora.rules):
-            return Verdict(family.id)
+def judge(changed: Mapping[str, Layer], families: Mapping[str, Family]) -> Verdict:
+    """What the layers that a LoRA changes (see `lora_names.layers`) prove and refute, whatever
+    its metadata say.
+    """
+    found = fit(changed)
+    if found.possible is None:
+        return UNKNOWN
     # A twin's tensors are those of the other one.
-    alike = {f.id: families.get(f.lora.twin_of or "", f) for f in families.values()}
-    refuted = {id_ for id_, family in alike.items() if _refutes(tensors, family)}
-    return Verdict(None, frozenset(refuted))
+    alike = {f.id: f.lora.twin_of or f.id for f in families.values()}
+    refuted = frozenset(id_ for id_, same in alike.items() if same not in found.possible)
+    doubts = found.possible - families.keys()
+    if found.model is None:
+        return Verdict(None, refuted, doubts=doubts)
+    if found.model.id in families:
+        return Verdict(found.model.id, refuted, doubts=doubts)
+    return Verdict(None, refuted, found.model.name)
 
 
 def decide(verdict: Verdict, header: Header, families: Mapping[str, Family]) -> Family | None:
     """The family, now that the metadata and the file's name are heard as well."""
     said = _lora_metadata(header)
+    if made_for(verdict, said) is not None:
+        return None
     if verdict.family is None:
         plausible = [f for f in families.values() if f.id not in verdict.refuted]
         return _named_by_metadata(said, plausible)
     proven = families[verdict.family]
-    if said & set(proven.lora.strangers):
-        return None
     twins = [f for f in families.values() if f.lora.twin_of == proven.id]
     return _named_by_metadata(said, twins) or _named_by_files(header, twins) or proven
+
+
+def made_for(verdict: Verdict, said: Iterable[str]) -> str | None:
+    """The model that none of Kizy's families is, in plain words: proven, or one that would fit as
+    well and that somebody names. `said`: words of the metadata, or of Civitai.
+    """
+    if verdict.other is not None:
+        return verdict.other
+    words = {letters(word) for word in said}
+    for id_ in sorted(verdict.doubts):
+        model = lora_model(id_)
+        if model is not None and words & set(model.metadata):
+            return model.name
+    return None
+
+
+def other_model(verdict: Verdict, header: Header) -> str | None:
+    """As `made_for`, with the file's own metadata."""
+    return made_for(verdict, _lora_metadata(header))
 
 
 def variant_of(header: Header, family: Family, more: Iterable[str] = ()) -> Variant | None:
@@ -153,64 +181,6 @@ def variant_of(header: Header, family: Family, more: Iterable[str] = ()) -> Vari
         if any(f'"{tag}"' in tags for tag in variant.telling_tags):
             return variant
     return None
-
-
-def module_shapes(header: Header) -> dict[str, tuple[int, ...]]:
-    """Tensor names in kohya's form -> shapes, also of LoHa, LoKr and full differences.
-
-    For these a `lora_down.weight` of the same input width stands; LyCORIS, lycoris/modules.
-    """
-    found = {name: header.tensors[source].shape for name, source in lora_tensors(header).items()}
-    for name, tensor in header.tensors.items():
-        if name in found:
-            continue
-        module, _, part = name.rpartition(".")
-        if part == "hada_w1_b" and len(tensor.shape) == 2:
-            width = tensor.shape[1]
-        elif part in ("lokr_w1", "lokr_w1_b"):
-            width = tensor.shape[-1] * _lokr_second(header, module) if tensor.shape else 0
-        elif part == "diff" and len(tensor.shape) > 1:
-            width = tensor.shape[1]
-        else:
-            continue
-        down = f"{_kohya_module(module, 'lora_te_')}.lora_down.weight"
-        found.setdefault(down, (tensor.shape[0], width))
-    return found
-
-
-def _lokr_second(header: Header, module: str) -> int:
-    """Input width of a LoKr module's second factor; the product of both is the layer's."""
-    for part in ("lokr_w2", "lokr_w2_b"):
-        tensor = header.tensors.get(f"{module}.{part}")
-        if tensor is not None and len(tensor.shape) > 1:
-            return tensor.shape[1]
-    return 0
-
-
-def lora_tensors(header: Header) -> dict[str, str]:
-    """Tensor names in kohya's form -> names in the file.
-
-    Kohya's form is `<module>.lora_down.weight`, `.lora_up.weight` and `.alpha`, where a module is
-    `lora_unet_...`, `lora_te_...` (`te1`, `te2` if there are several) or, for diffusers' names of
-    transformers, `lora_transformer_...` (as OneTrainer writes and ComfyUI reads them).
-    """
-    several = any(
-        name.startswith(("text_encoder_2.", "text_encoder_3.")) for name in header.tensors
-    )
-    first_text_encoder = "lora_te1_" if several else "lora_te_"
-    found: dict[str, str] = {}
-    for name in header.tensors:
-        if name.startswith(_KOHYA) and name.endswith(_KOHYA_ENDS):
-            found[name] = name
-            continue
-        if not name.endswith(_PART_ENDS):
-            continue
-        for suffix, part in _PARTS:
-            if name.endswith(suffix):
-                module = _kohya_module(name[: -len(suffix)], first_text_encoder)
-                found[module + part] = name
-                break
-    return found
 
 
 def lora_modules(header: Header) -> LoraModules:
@@ -236,20 +206,6 @@ def _alpha(header: Header, names: Mapping[str, str]) -> float | None:
         return None
 
 
-def _kohya_module(name: str, first_text_encoder: str) -> str:
-    name = name.removeprefix("base_model.model.")
-    if name.startswith(_KOHYA):
-        return name
-    # The attention processors of old diffusers: "attn1.processor.to_out" is "attn1.to_out.0".
-    if ".processor." in name:
-        name = name.replace(".processor.", ".")
-        name = name + ".0" if name.endswith(".to_out") else name
-    for root, replacement in (*_KOHYA_ROOTS, ("text_encoder.", first_text_encoder)):
-        if name.startswith(root):
-            return replacement + name[len(root) :].replace(".", "_")
-    return "lora_unet_" + name.replace(".", "_")
-
-
 def _lora_metadata(header: Header) -> set[str]:
     architecture = header.metadata.get("modelspec.architecture", "").lower().partition("/")[0]
     return {architecture, header.metadata.get("ss_base_model_version", "").lower()} - {""}
@@ -272,9 +228,10 @@ def _named_by_files(header: Header, families: Sequence[Family]) -> Family | None
     return None
 
 
-def _checkpoint_twin(
+def checkpoint_twin(
     header: Header, families: Mapping[str, Family], proven: Family
 ) -> Family | None:
+    """The family with the same tensors that metadata or the file's name tell."""
     twins = [f for f in families.values() if f.checkpoint.twin_of == proven.id]
     architecture = header.metadata.get("modelspec.architecture", "").lower()
     for twin in twins:
@@ -300,17 +257,6 @@ def letters(text: str) -> str:
 
 def _stem(header: Header) -> str:
     return readable(header.path.stem)
-
-
-def _refutes(tensors: _Tensors, family: Family) -> bool:
-    """Whether the LoRA changes a denoiser, and it is not this family's."""
-    facts = family.lora
-    if not any(name.startswith(DENOISER) for name in tensors.shapes):
-        return False
-    if facts.modules and not any(tensors.any_named(pattern) for pattern in facts.modules):
-        return True
-    known = [*facts.shapes, *(fact for rule in facts.rules for fact in rule.present)]
-    return any(tensors.any_named(f.name) and not tensors.holds(f) for f in known)
 
 
 class _Tensors:

@@ -22,6 +22,7 @@ from .facts import Facts
 from .folders import LoraFolder
 from .loras import SUFFIX, what_it_is
 from .reading import Reader, Reading
+from .recognize import Verdict, made_for
 from .safetensors_header import PICKLE_SUFFIXES
 from .sidecars import read_sidecars, sidecar_names
 
@@ -213,10 +214,29 @@ def look(file: Found, reader: Reader) -> Looked:
     return Looked(file, "ok", card_of_file(file.path, file.root, reading), reading, said)
 
 
-def finished(card: Card, said: Facts | None, told: Facts | None, refuted: frozenset[str]) -> Card:
-    """The card with what the sidecars say, and over it what Civitai told Kizy."""
-    card = with_facts(card, said, "sidecar", refuted)
-    return with_facts(card, told, "civitai", refuted)
+@dataclass(frozen=True)
+class Tensors:
+    """What a LoRA's tensors leave open; see `Reading`."""
+
+    refuted: frozenset[str] = frozenset()
+    made_for: str | None = None
+    doubts: frozenset[str] = frozenset()
+
+
+def finished(
+    card: Card, said: Facts | None, told: Facts | None, tensors: Tensors
+) -> tuple[Card, str | None]:
+    """The card with what the sidecars say, and over it what Civitai told Kizy; and the model that
+    it was made for, in plain words, if Kizy has no such family.
+    """
+    card = with_facts(card, said, "sidecar", tensors.refuted)
+    card = with_facts(card, told, "civitai", tensors.refuted)
+    bases = [facts.base_model for facts in (told, said) if facts is not None and facts.base_model]
+    verdict = Verdict(None, other=tensors.made_for, doubts=tensors.doubts)
+    other = made_for(verdict, bases[:1])
+    if other is not None and card.family is not None:
+        card = card.model_copy(update={"family": None, "variant": None})
+    return card, other
 
 
 _TROUBLES: Mapping[Health, str] = {

@@ -15,6 +15,9 @@ Intent = Literal["photo", "anime", "icon", "lettering", "painting", "any"]
 
 STARTER = "starter"
 
+MemoryOf = Callable[[Card], float | None]
+"""GB of the GPU that a model would be drawn with; None: not known."""
+
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
@@ -27,8 +30,11 @@ _SKILL: dict[str, dict[Intent, float]] = {
     "sd15": {"photo": 0.4, "anime": 0.35, "painting": 0.5, "icon": 0.35, "any": 0.4},
     "sdxl": {"photo": 0.65, "anime": 0.5, "painting": 0.75, "icon": 0.6, "any": 0.65},
     "sd35": {"photo": 0.75, "anime": 0.5, "painting": 0.7, "lettering": 0.7, "any": 0.7},
+    "sd35-medium": {"photo": 0.7, "anime": 0.45, "painting": 0.65, "lettering": 0.6, "any": 0.66},
     "flux1-schnell": {"photo": 0.75, "anime": 0.5, "painting": 0.6, "lettering": 0.8, "any": 0.72},
     "flux1-dev": {"photo": 0.9, "anime": 0.55, "painting": 0.65, "lettering": 0.9, "any": 0.8},
+    # Made for changing a picture that is given.
+    "flux1-kontext": {"photo": 0.5, "lettering": 0.5, "any": 0.45},
 }
 _VARIANT_SKILL: dict[Intent, float] = {"anime": 0.95, "icon": 0.5, "painting": 0.45, "any": 0.4}
 """Pony, Illustrious and NoobAI: trained on drawings of characters."""
@@ -112,26 +118,27 @@ def select_model(
     prompt: str,
     models: Sequence[Card],
     *,
-    memory_gb: float | None = None,
+    memory_gb: float | MemoryOf | None = None,
     lora_families: Collection[str] = (),
     starter_can: Callable[[str], bool] | None = None,
 ) -> ModelChoice:
     """The installed model that suits a wish best.
 
     `models`: what is installed, `problem` set for what cannot be drawn with here. `memory_gb`: of
-    the GPU that draws; None: not known, all fit. `lora_families`: of the LoRAs that the person
+    the GPU that draws, or a function that tells it for a model; None: not known, all fit. `lora_families`: of the LoRAs that the person
     named. `starter_can`: whether the starter was taught what a prompt asks for; it is taken for
     nothing else as long as there is another model. Deterministic; ties by name.
     """
     intent = intent_of(parse_wish(prompt), prompt)
+    memory_of = memory_gb if callable(memory_gb) else lambda _model: memory_gb
     usable: list[tuple[float, Card]] = []
     told: list[tuple[Card, str]] = []
     for model in models:
-        problem = _problem(model, memory_gb)
+        problem = _problem(model, memory_of(model))
         if problem is not None:
             told.append((model, problem))
             continue
-        score = _skill(model, intent) - (OFFLOADED if _offloaded(model, memory_gb) else 0.0)
+        score = _skill(model, intent) - (OFFLOADED if _offloaded(model, memory_of(model)) else 0.0)
         score += LORA_FITS * (model.family in lora_families)
         if model.family == STARTER:
             knows = starter_can is not None and starter_can(prompt)
@@ -143,8 +150,8 @@ def select_model(
         return ModelChoice(None, why, intent, tuple(told))
     best = usable[0][1]
     for _, model in usable[1:]:
-        told.append((model, _behind(best, model, intent, memory_gb, lora_families)))
-    why = _why(best, intent, len(usable), memory_gb, lora_families)
+        told.append((model, _behind(best, model, intent, memory_of, lora_families)))
+    why = _why(best, intent, len(usable), memory_of(best), lora_families)
     return ModelChoice(best, why, intent, tuple(told))
 
 
@@ -172,15 +179,17 @@ def _problem(model: Card, memory_gb: float | None) -> str | None:
     family = load_families().get(model.family or "")
     if family is None:
         return "Kizy does not know what family of models it is of."
-    if memory_gb is not None and memory_gb < family.memory.offload_gb:
-        need = family.memory.offload_gb
+    need = family.memory.for_file(model.key).offload_gb
+    if memory_gb is not None and memory_gb < need:
         return f"It needs about {need:g} GB of GPU memory, and there are {memory_gb:g} GB."
     return None
 
 
 def _offloaded(model: Card, memory_gb: float | None) -> bool:
     family = load_families().get(model.family or "")
-    return family is not None and memory_gb is not None and memory_gb < family.memory.gb
+    if family is None or memory_gb is None:
+        return False
+    return memory_gb < family.memory.for_file(model.key).gb
 
 
 def _why(
@@ -215,7 +224,7 @@ def _behind(
     best: Card,
     model: Card,
     intent: Intent,
-    memory_gb: float | None,
+    memory_of: MemoryOf,
     lora_families: Collection[str],
 ) -> str:
     if best.family in lora_families and model.family not in lora_families:
@@ -225,6 +234,6 @@ def _behind(
     says = _says(model)
     if says and intent not in says and intent != "any":
         return f"It is made for something else than {_AS[intent]}."
-    if _offloaded(model, memory_gb) and not _offloaded(best, memory_gb):
+    if _offloaded(model, memory_of(model)) and not _offloaded(best, memory_of(best)):
         return "It is too large for the GPU's memory in one piece."
     return f'"{best.name}" suits {_AS[intent]} better.'

@@ -31,7 +31,10 @@ class Frozen(BaseModel):
 
 
 class LoraChoice(Frozen):
-    """A LoRA by name or path. `clip_weight` is the model's weight unless given."""
+    """A LoRA by name or path. `clip_weight` is the model's weight unless given.
+
+    The name "auto" stands for those that Kizy picks by itself, beside the ones that are named.
+    """
 
     name: Name
     model_weight: Weight | Auto = "auto"

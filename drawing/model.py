@@ -42,6 +42,8 @@ class DrawModel(ABC):
     """Rows: one for each latent channel and one for the constant; columns: RGB in 0 to 1."""
     size: int
     """Bytes of the weights in memory."""
+    unet: Any
+    """The network that `predict` calls: a training changes it."""
 
     @abstractmethod
     def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:

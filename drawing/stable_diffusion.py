@@ -42,30 +42,30 @@ class StableDiffusionModel(DrawModel):
         self.name, self.family = name, family
         self.device, self.dtype = placement.device, placement.dtype
         self._xl = family == "sdxl"
-        self._pipe = _load(folder, xl=self._xl, dtype=self.dtype)
-        self.scheduler_config = dict(self._pipe.scheduler.config)
+        self.pipe = _load(folder, xl=self._xl, dtype=self.dtype)
+        self.scheduler_config = dict(self.pipe.scheduler.config)
         preview = _PREVIEW["sdxl" if self._xl else "sd15"]
         self.preview_map = [
             [value / 2 + (0.5 if row == 4 else 0.0) for value in channel]
             for row, channel in enumerate(preview)
         ]
-        modules = [m for m in self._pipe.components.values() if isinstance(m, torch.nn.Module)]
+        modules = [m for m in self.pipe.components.values() if isinstance(m, torch.nn.Module)]
         self.size = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
         for module in modules:
             module.eval().requires_grad_(False)
         self._offloaded = False
         # What does not fit must not be moved there even once.
         if not (placement.offload and self.set_offload()):
-            self._pipe.to(self.device)
+            self.pipe.to(self.device)
 
     def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:
         with torch.inference_mode():
             if not self._xl:
-                positive, unconditional = self._pipe.encode_prompt(
+                positive, unconditional = self.pipe.encode_prompt(
                     prompt, self.device, 1, True, negative
                 )
                 return Conditioning(positive, unconditional)
-            parts = self._pipe.encode_prompt(
+            parts = self.pipe.encode_prompt(
                 prompt,
                 device=self.device,
                 do_classifier_free_guidance=True,
@@ -90,7 +90,7 @@ class StableDiffusionModel(DrawModel):
         extra: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
         conditions: dict[str, Any] = {"added_cond_kwargs": dict(extra)} if extra else {}
-        return self._pipe.unet(
+        return self.pipe.unet(
             latents, timestep, encoder_hidden_states=text, return_dict=False, **conditions
         )[0]
 
@@ -107,7 +107,7 @@ class StableDiffusionModel(DrawModel):
             return vae.decode(scaled, return_dict=False)[0].clamp(-1, 1).float()
 
     def lora_weights(self) -> Mapping[str, torch.Tensor]:
-        pipe = self._pipe
+        pipe = self.pipe
         if self._xl:
             encoders = {"lora_te1_": pipe.text_encoder, "lora_te2_": pipe.text_encoder_2}
         else:
@@ -115,7 +115,7 @@ class StableDiffusionModel(DrawModel):
         return kohya_weights(pipe.unet, encoders, sdxl=self._xl)
 
     def set_tiled_decode(self, tiled: bool) -> None:
-        vae = self._pipe.vae
+        vae = self.pipe.vae
         if tiled:
             vae.enable_tiling()
         else:
@@ -124,15 +124,15 @@ class StableDiffusionModel(DrawModel):
     def set_offload(self) -> bool:
         if self.device.type != "cuda" or self._offloaded:
             return False
-        self._pipe.enable_model_cpu_offload(device=self.device)
+        self.pipe.enable_model_cpu_offload(device=self.device)
         self._offloaded = True
         return True
 
     def unload(self) -> None:
-        self._pipe.maybe_free_model_hooks()
+        self.pipe.maybe_free_model_hooks()
 
     def _vae(self) -> Any:
-        vae = self._pipe.vae
+        vae = self.pipe.vae
         # SDXL's own autoencoder overflows in half precision; its config says so.
         if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False) and self._xl:
             vae.to(torch.float32)

@@ -31,12 +31,12 @@ class StarterModel(DrawModel):
     def __init__(self, name: str, device: torch.device, path: Path = checkpoint.STARTER_FILE):
         weights = checkpoint.load(path)
         self.name, self.device, self.dtype = name, device, torch.float32
-        self._unet = _filled(build_unet, weights.unet, device)
+        self.unet = _filled(build_unet, weights.unet, device)
         self._autoencoder = _filled(build_autoencoder, weights.autoencoder, device)
         self._scale = weights.latent_scale
         self.preview_map = weights.preview
         self.scheduler_config = dict(SCHEDULER_CONFIG)
-        modules = (self._unet, self._autoencoder)
+        modules = (self.unet, self._autoencoder)
         self.size = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
 
     def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:
@@ -50,7 +50,7 @@ class StarterModel(DrawModel):
         text: torch.Tensor,
         extra: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
-        return self._unet(latents, timestep, encoder_hidden_states=text, return_dict=False)[0]
+        return self.unet(latents, timestep, encoder_hidden_states=text, return_dict=False)[0]
 
     def to_latents(self, pixels: torch.Tensor) -> torch.Tensor:
         return self._autoencoder.encoder(pixels.to(self.device)) * self._scale
@@ -59,7 +59,7 @@ class StarterModel(DrawModel):
         return self._autoencoder.decoder(latents / self._scale).clamp(-1, 1).float()
 
     def lora_weights(self) -> Mapping[str, torch.Tensor]:
-        return kohya_weights(self._unet, {})
+        return kohya_weights(self.unet, {})
 
     def set_tiled_decode(self, tiled: bool) -> None:
         # 64 x 64 latents are the largest that the starter draws: tiles would save nothing.

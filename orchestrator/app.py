@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ..catalog.family import Family, family
-from ..catalog.loras import find_lora
+from ..catalog.loras import file_sha256, read_lora
 from ..catalog.models import ModelEntry, find_model
 from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
@@ -22,13 +22,24 @@ from ..core.version import VERSION
 from .comfy_side import ComfySide
 from .embedded_offer import EmbeddedOffer, drawable
 from .engines.base import COMFYUI, EMBEDDED, Engine, Handle
-from .planner import Choices, ChosenLora, EngineFacts, PictureFacts, make_plan, refuse_unavailable
+from .lora_choice import without_tags
+from .planner import (
+    Choices,
+    EngineFacts,
+    LoraChoices,
+    PictureFacts,
+    make_plan,
+    refuse_unavailable,
+)
 from .settings import Settings, load_settings
+from .shelf import Shelf
 from .storage.inputs import InputFolder
 from .storage.pictures import PictureFolder
 
 DEFAULT_STYLE = "3d"
 """The starter draws in one of its three styles; this one, unless the person names another."""
+
+DEFAULTED = "you named none; flat sticker and cartoon are the others"
 
 MAX_AUTO_SEED = 2**32 - 1
 """Seeds that are rolled fit what other programs take."""
@@ -39,7 +50,9 @@ class Offer(Protocol):
 
     def model(self, request: GenerationRequest) -> tuple[ModelEntry, str]: ...
 
-    def loras(self, request: GenerationRequest, facts: Family) -> tuple[ChosenLora, ...]: ...
+    def loras(
+        self, request: GenerationRequest, model: ModelEntry, style: str | None = None
+    ) -> LoraChoices: ...
 
     def engine(self, facts: Family) -> EngineFacts: ...
 
@@ -68,36 +81,47 @@ class App:
     @cached_property
     def comfy(self) -> ComfySide:
         """The ComfyUI servers: found and asked on first use."""
-        return ComfySide(self.settings, self.pictures, say=self._say)
+        return ComfySide(self.settings, self.pictures, self.shelf, say=self._say)
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """This person's LoRAs: looked through on first use."""
+        return Shelf(self.settings)
 
     def engine(self, kind: str | None) -> Engine:
-        """The engine of that kind, made on first use.
+        """The engine of that kind, made on first use; ComfyUI's looks for servers again.
 
         Raises EngineError `local_missing`, or `server_unreachable` without any server.
         """
         kind = kind or EMBEDDED
-        if kind not in self._engines:
-            if kind == COMFYUI:
-                self._engines[kind] = self.comfy.engine()
-            else:
-                from .engines.embedded import EmbeddedEngine
+        if kind == COMFYUI:
+            self._engines[kind] = self.comfy.engine()
+        elif kind not in self._engines:
+            from .engines.embedded import EmbeddedEngine
 
-                save = self.pictures.save
-                self._engines[kind] = EmbeddedEngine(save, previews=self.settings.previews)
+            save = self.pictures.save
+            self._engines[kind] = EmbeddedEngine(save, previews=self.settings.previews)
         return self._engines[kind]
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
         """Decide everything about a request. Raises InputError and its kinds."""
+        request = without_tags(request)
         refuse_unavailable(request)
         offer = self._offer(request)
         model, why = offer.model(request)
-        return make_plan(request, self._choices(request, offer, model, why, raw=raw))
+        plan = make_plan(request, self._choices(request, offer, model, why, raw=raw))
+        if "shelf" in self.__dict__:
+            self.shelf.in_background()
+        return plan
 
-    def start(self, plan: Plan) -> Handle:
-        """Begin to draw a Plan. Raises StorageError if the pictures could not be saved."""
+    def start(self, plan: Plan, job_id: str | None = None) -> Handle:
+        """Begin to draw a Plan. `job_id`: of a job that an earlier process began, which goes on.
+
+        Raises StorageError if the pictures could not be saved.
+        """
         self.pictures.check()
-        job_id = new_job_id()
-        handle = self.engine(plan.engine).start(plan, job_id)
+        again, job_id = job_id is not None, job_id or new_job_id()
+        handle = self.engine(plan.engine).start(plan, job_id, again=again)
         self._started[job_id] = plan.engine
         return handle
 
@@ -110,7 +134,7 @@ class App:
         self._engine_of(handle).cancel(handle)
 
     def close(self) -> None:
-        """Let go of the servers; those that were started for this App alone are stopped."""
+        """Let go of the servers; one that Kizy started ends when nobody uses it any more."""
         if "comfy" in self.__dict__:
             self.comfy.close()
 
@@ -142,16 +166,27 @@ class App:
         return plan.model_copy(update=changes)
 
     def _find_lora(self, planned: PlannedLora) -> PlannedLora:
-        path = planned.file.path
-        entry = find_lora(path if path and Path(path).is_file() else planned.file.name)
+        path = self._lora_path(planned.file)
+        entry = read_lora(path)
         if planned.file.sha256 is not None and entry.sha256() != planned.file.sha256:
             message = f'The LoRA "{entry.name}" is not the file that this was drawn with.'
             raise UnknownNameError("lora_unknown", message)
         file = ModelFile(name=entry.name, path=str(entry.path), sha256=planned.file.sha256)
         return planned.model_copy(update={"file": file})
 
+    def _lora_path(self, file: ModelFile) -> Path:
+        """Where it lay when the picture was drawn, else where one of that name lies now."""
+        if file.path and Path(file.path).is_file():
+            return Path(file.path)
+        found = self.shelf.find(file.name)
+        if not found:
+            raise UnknownNameError("lora_unknown", f'No LoRA is called "{file.name}".')
+        same = (path for path in found if file_sha256(path) == file.sha256)
+        return next(same, found[0])
+
     def _engine_of(self, handle: Handle) -> Engine:
-        return self.engine(self._started.get(handle.job_id))
+        kind = self._started.get(handle.job_id) or EMBEDDED
+        return self._engines.get(kind) or self.engine(kind)
 
     def _offer(self, request: GenerationRequest) -> Offer:
         """The engine to plan for. "auto" takes ComfyUI where it can serve the request."""
@@ -162,11 +197,11 @@ class App:
         model = self.settings.model
         if asked == EMBEDDED:
             why = "you asked for it" if request.engine == EMBEDDED else "your settings say so"
-            return EmbeddedOffer(model, why)
+            return EmbeddedOffer(model, why, self.shelf)
         if asked == COMFYUI:
             return self._on_comfyui(request)
         if not self.comfy.there:
-            return EmbeddedOffer(model, "no ComfyUI is set up or runs here")
+            return EmbeddedOffer(model, "no ComfyUI is set up or runs here", self.shelf)
         try:
             return _able(self.comfy.offer(), request)
         except KizyError as error:
@@ -175,7 +210,8 @@ class App:
             from .engines.embedded import require_local
 
             require_local()
-            return _able(EmbeddedOffer(model, f"ComfyUI cannot: {refusal.message}"), request)
+            why = f"ComfyUI cannot: {refusal.message}"
+            return _able(EmbeddedOffer(model, why, self.shelf), request)
         except KizyError as error:
             if not isinstance(error, UnknownNameError) and error.code not in (
                 "local_missing",
@@ -208,8 +244,12 @@ class App:
         *,
         raw: bool,
     ) -> Choices:
-        facts = family(model.family or "")
+        facts = family(model.family or "").as_variant(model.variant)
         style, style_reason, named = _style(request, facts)
+        asked = style.words if style is not None and style_reason != DEFAULTED else None
+        loras = offer.loras(request, model, asked)
+        if style_reason == DEFAULTED and any(lora.is_style for lora in loras.loras):
+            style = style_reason = None
         return Choices(
             model=model,
             model_reason=why,
@@ -217,7 +257,7 @@ class App:
             style=style,
             style_reason=style_reason,
             style_in_prompt=named,
-            loras=offer.loras(request, facts),
+            loras=loras,
             start=self._keep(request.start.picture if request.start else None),
             mask=self._keep(request.mask.picture if request.mask else None),
             seed=random.SystemRandom().randint(0, MAX_AUTO_SEED),
@@ -245,7 +285,7 @@ _AnyOffer = TypeVar("_AnyOffer", bound=Offer)
 def _able(offer: _AnyOffer, request: GenerationRequest) -> _AnyOffer:
     """The offer, if it has the model and the LoRAs. Raises KizyError."""
     model, _ = offer.model(request)
-    offer.loras(request, family(model.family or ""))
+    offer.loras(request, model)
     return offer
 
 
@@ -264,5 +304,4 @@ def _style(request: GenerationRequest, facts: Family) -> tuple[Style | None, str
         return found, "your prompt says so", not literal
     if not literal:
         return None, None, False
-    why = "you named none; flat sticker and cartoon are the others"
-    return find_style(DEFAULT_STYLE, facts.id), why, False
+    return find_style(DEFAULT_STYLE, facts.id), DEFAULTED, False

@@ -7,20 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..catalog.family import Family, family, load_families
-from ..catalog.loras import find_lora
 from ..catalog.models import STARTER, ModelEntry
-from ..core.errors import EngineError, InputError, KizyError, UnknownNameError, nearest
+from ..core.errors import EngineError, InputError, UnknownNameError, nearest
 from ..core.plan import ModelFile
-from ..core.request import GenerationRequest, LoraChoice
-from .embedded_offer import chosen, weights
+from ..core.request import GenerationRequest
 from .engines.base import COMFYUI
 from .engines.comfy.models import entry, family_of, model_names
-from .planner import ENLARGER, ChosenLora, EngineFacts
+from .lora_choice import Reach, choose, families_of, keys_on, may_pick, named_in
+from .model_choice import choose_model
+from .planner import ENLARGER, EngineFacts, LoraChoices
+from .shelf import Shelf
 from .templates.names import enlarger_name, find_name, stem
 from .templates.server import ServerFacts
-
-BEST_FIRST = ("flux1-dev", "sd35", "sdxl", "sd35-medium", "flux1-schnell", "sd15", "starter")
-"""Families in the order in which "auto" takes them where memory allows."""
 
 GIGABYTE = 1e9
 
@@ -39,8 +37,8 @@ class ComfyOffer:
 
     kind = COMFYUI
 
-    def __init__(self, servers: Sequence[Server], preferred: str | None) -> None:
-        self._servers, self._preferred = servers, preferred
+    def __init__(self, servers: Sequence[Server], preferred: str | None, shelf: Shelf) -> None:
+        self._servers, self._preferred, self._shelf = servers, preferred, shelf
         self._names = sorted({name for server in servers for name in model_names(server.facts)})
 
     def model(self, request: GenerationRequest) -> tuple[ModelEntry, str]:
@@ -53,22 +51,53 @@ class ComfyOffer:
             return self._named(request.model), "you named it"
         if self._preferred is not None:
             return self._named(self._preferred), "your settings name it"
-        return self._best()
+        return self._best(request)
 
-    def loras(self, request: GenerationRequest, facts: Family) -> tuple[ChosenLora, ...]:
-        """The named LoRAs. Raises UnknownNameError `lora_unknown`, ModelFileError."""
-        if isinstance(request.loras, str):
-            return ()
-        return tuple(self._lora(choice, facts) for choice in request.loras)
+    def loras(
+        self, request: GenerationRequest, model: ModelEntry, style: str | None = None
+    ) -> LoraChoices:
+        """The LoRAs to draw with. Raises UnknownNameError `lora_unknown`, ModelFileError."""
+        named = named_in(request)
+        if not named and not may_pick(request):
+            return LoraChoices()
+        listed = dict.fromkeys(
+            name for s in self._servers for name in s.facts.choices("LoraLoader", "lora_name")
+        )
+        if not listed and not named:
+            return LoraChoices()
+        library = self._shelf.library()
+        reach = keys_on(listed, library.cards)
+        others: dict[str, str] = {}
+        for choice in named:
+            if any(library.cards[at].key in reach for at in library.find(choice.name)):
+                continue
+            found = find_name(choice.name, listed)
+            if found is None:
+                hint = nearest(choice.name, (stem(name) for name in listed))
+                message = f'No server has a LoRA called "{choice.name}". {hint}'.strip()
+                raise UnknownNameError("lora_unknown", message)
+            others[choice.name] = found
+        return choose(request, model, self._shelf, Reach(reach, others), style=style)
 
     def engine(self, facts: Family) -> EngineFacts:
-        first = self._servers[0].facts
-        enlarger = next((e for s in self._servers if (e := _enlarger(s.facts))), None)
+        """What there is on any of the servers: a picture goes to one that has all it needs.
+
+        Those that list a model of the family come first.
+        """
+
+        def has_none(server: Server) -> bool:
+            return all(family_of(name) != facts.id for name in model_names(server.facts))
+
+        ordered = sorted(self._servers, key=has_none)
+        samplers = dict.fromkeys(
+            name for s in ordered for name in s.facts.choices("KSampler", "sampler_name")
+        )
+        enlarger = next((e for s in ordered if (e := _enlarger(s.facts))), None)
         names = ", ".join(server.name for server in self._servers)
         return EngineFacts(
             kind=self.kind,
             why=f"on {names}",
-            samplers=first.choices("KSampler", "sampler_name"),
+            samplers=tuple(samplers),
             enlarger=enlarger,
             controls=True,
             second_pass=True,
@@ -97,59 +126,37 @@ class ComfyOffer:
             raise UnknownNameError("family_unknown", message, fix=fix)
         return entry(found, guessed)
 
-    def _best(self) -> tuple[ModelEntry, str]:
-        # Where a family is, in how much memory: each server draws with what it has itself.
-        found: dict[str, tuple[float, str]] = {}
+    def _best(self, request: GenerationRequest) -> tuple[ModelEntry, str]:
+        # Each model with the memory of the largest server that has it: it is drawn there.
+        memory: dict[str, float] = {}
         for server in self._servers:
-            memory = (server.memory or 0) / GIGABYTE
-            for name in sorted(model_names(server.facts)):
-                known = family_of(name)
-                if known is not None and memory > found.get(known, (-1.0, ""))[0]:
-                    found[known] = memory, name
-        for known in BEST_FIRST:
-            if known not in found:
-                continue
-            memory, name = found[known]
-            if known == STARTER:
-                return entry(STARTER, STARTER), "the model there that this memory suffices for"
-            if load_families()[known].memory.offload_gb <= memory:
-                why = f"the best family there that fits into {memory:.0f} GB"
-                return entry(name, known), why
-        message = "No server has a model of a family that Kizy knows and that fits its memory."
-        raise EngineError("server_model_missing", message)
-
-    def _lora(self, choice: LoraChoice, facts: Family) -> ChosenLora:
-        for server in self._servers:
-            listed = server.facts.choices("LoraLoader", "lora_name")
-            found = find_name(choice.name, listed)
-            if found is None:
-                continue
-            local = _local_lora(choice, facts)
-            if local is not None:
-                return local
-            return ChosenLora(ModelFile(name=found), (), *weights(choice))
-        names = {
-            stem(name) for s in self._servers for name in s.facts.choices("LoraLoader", "lora_name")
+            for name in model_names(server.facts):
+                memory[name] = max(memory.get(name, 0.0), (server.memory or 0) / GIGABYTE)
+        known = {name: family_of(name) for name in sorted(memory)}
+        entries = {
+            name: entry(name, found)
+            for name, found in known.items()
+            # What a model that changes pictures makes of text alone is only second best.
+            if found is not None and (request.start or not family(found).comfyui.reference)
         }
-        hint = nearest(choice.name, names)
-        message = f'No server has a LoRA called "{choice.name}". {hint}'.strip()
-        raise UnknownNameError("lora_unknown", message)
+        choice = choose_model(
+            request.prompt,
+            entries.values(),
+            # The starter draws wherever there is no GPU at all.
+            memory={name: memory[name] for name in entries if known[name] != STARTER},
+            lora_families=families_of(request, self._shelf),
+        )
+        if choice.model is None:
+            message = "No server has a model of a family that Kizy knows and that fits its memory."
+            raise EngineError("server_model_missing", message)
+        best = entries[choice.model.key]
+        return (entry(STARTER, STARTER) if best.family == STARTER else best), choice.why
 
 
 def _family_or_none(name: str) -> Family | None:
     try:
         return family(name)
     except InputError:
-        return None
-
-
-def _local_lora(choice: LoraChoice, facts: Family) -> ChosenLora | None:
-    """The same LoRA in Kizy's own folder, whose header says more than a server's list."""
-    try:
-        return chosen(find_lora(choice.name), choice, facts)
-    except KizyError as error:
-        if error.code == "lora_other_family":
-            raise
         return None
 
 

@@ -2,110 +2,161 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 
+from ..core import home
 from ..core.errors import EngineError, KizyError
 from .comfy_offer import ComfyOffer, Server
+from .engines.comfy import records
 from .engines.comfy.address import Address
 from .engines.comfy.client import ComfyClient
 from .engines.comfy.discover import discover, start_options
 from .engines.comfy.engine import ComfyEngine
-from .engines.comfy.managed import ManagedServers
+from .engines.comfy.managed import Options
 from .engines.comfy.pool import Pool
-from .engines.comfy.records import request_restart
+from .engines.comfy.saved import SavedPictures
+from .engines.comfy.supervise import start_detached
+from .engines.comfy.users import User
 from .settings import Settings
+from .shelf import Shelf
 from .storage.pictures import PictureFolder
 
 MAX_ASKED_AT_ONCE = 16
+
+LOOK_AGAIN = 5.0
+"""Seconds after which servers are looked for again: a look takes a third of one at most."""
 
 
 class ComfySide:
     """Servers that are set, found, or started from the folder in the settings on first use.
 
-    `say` is told what takes long, such as ComfyUI's start.
+    Looked for again after a while: one that came since is used, one that went is not. `say` is told
+    what takes long, such as ComfyUI's start.
     """
 
     def __init__(
         self,
         settings: Settings,
         pictures: PictureFolder,
+        shelf: Shelf,
         *,
         say: Callable[[str], None] = lambda line: None,
         client: Callable[[Address], ComfyClient] = ComfyClient,
         find: Callable[[Settings], list[Address]] = discover,
+        start: Callable[[Options], list[Address]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings, self._pictures = settings, pictures
-        self._say, self._client, self._find = say, client, find
-        self._managed: ManagedServers | None = None
+        self._settings, self._pictures, self._shelf = settings, pictures, shelf
+        self._say, self._client, self._find, self._clock = say, client, find, clock
+        self._start = start or self._started
+        self._lock = threading.RLock()
+        self._found: list[Address] = []
+        self._found_at = float("-inf")
+        self._clients: dict[Address, ComfyClient] = {}
+        self._user: User | None = None
         self._engine: ComfyEngine | None = None
 
     @property
     def there(self) -> bool:
         """Whether there is any server to ask, or a folder to start one from."""
-        return start_options(self._settings) is not None or bool(self._found)
+        return start_options(self._settings) is not None or bool(self._look())
 
-    @cached_property
-    def addresses(self) -> list[Address]:
-        """Where the servers are. A ComfyUI whose folder is set is started if it does not run.
-
-        Raises EngineError `comfyui_not_started`, InputError `comfyui_folder_invalid`.
-        """
-        options, found = start_options(self._settings), self._found
-        if options is None:
-            return found
-        self._managed = ManagedServers(options, say=self._say)
-        started = self._managed.start()
-        self._managed.watch_in_background()
-        known = {address.url for address in found}
-        return [*found, *(address for address in started if address.url not in known)]
-
-    @cached_property
     def clients(self) -> list[ComfyClient]:
-        """One for each server, at least one. Raises EngineError `server_unreachable`."""
-        if not self.addresses:
-            message = "No ComfyUI server is set up, and none runs on this machine."
-            fix = "Start ComfyUI, or name a server in kizy.toml (docs/comfyui.md shows how)."
-            raise EngineError("server_unreachable", message, fix=fix)
-        return [self._client(address) for address in self.addresses]
+        """One for each server, at least one. A ComfyUI whose folder is set is started.
+
+        Raises EngineError `server_unreachable`, `comfyui_not_started`, InputError
+        `comfyui_folder_invalid`.
+        """
+        with self._lock:
+            addresses = self._addresses()
+            if not addresses:
+                message = "No ComfyUI server is set up, and none runs on this machine."
+                fix = "Start ComfyUI, or name a server in kizy.toml (docs/comfyui.md shows how)."
+                raise EngineError("server_unreachable", message, fix=fix)
+            gone = [address for address in self._clients if address not in addresses]
+            came = [address for address in addresses if address not in self._clients]
+            for address in came:
+                self._clients[address] = self._client(address)
+            left = [self._clients.pop(address) for address in gone]
+            clients = [self._clients[address] for address in addresses]
+            if (gone or came) and self._engine is not None:
+                self._engine.use(clients)
+            for client in left:
+                client.close()
+            return clients
 
     def offer(self, *, fresh: bool = False) -> ComfyOffer:
         """What the servers that answer have. Raises EngineError if none does.
 
         `fresh`: not what they had when they were last asked, which takes longer.
         """
-        with ThreadPoolExecutor(min(len(self.clients), MAX_ASKED_AT_ONCE)) as threads:
-            answers = list(threads.map(lambda client: _ask(client, fresh=fresh), self.clients))
+        clients = self.clients()
+        with ThreadPoolExecutor(min(len(clients), MAX_ASKED_AT_ONCE)) as threads:
+            answers = list(threads.map(lambda client: _ask(client, fresh=fresh), clients))
         servers = [answer for answer in answers if isinstance(answer, Server)]
         if not servers:
             raise next(answer for answer in answers if isinstance(answer, KizyError))
-        return ComfyOffer(servers, self._settings.model)
+        return ComfyOffer(servers, self._settings.model, self._shelf)
 
     def engine(self) -> ComfyEngine:
-        """The engine over all servers, made on first use."""
-        if self._engine is None:
-            clients: Sequence[ComfyClient] = self.clients
-            pool = Pool(clients, on_stuck=self._restart)
-            self._engine = ComfyEngine(
-                pool, clients, self._pictures.save_png, previews=self._settings.previews
-            )
-        return self._engine
+        """The engine over all servers, made on first use. Raises what `clients` raises, then."""
+        with self._lock:
+            if self._engine is None:
+                clients = self.clients()
+                self._engine = ComfyEngine(
+                    Pool(clients, on_stuck=self._restart),
+                    clients,
+                    self._pictures.save_png,
+                    previews=self._settings.previews,
+                    saved=SavedPictures(home.home() / "saved.jsonl"),
+                )
+            else:
+                # Jobs go on without any server being found now: it may be starting again.
+                with contextlib.suppress(KizyError):
+                    self.clients()
+            return self._engine
 
     def close(self) -> None:
-        """Close the connections and stop what was started here."""
-        for client in self.__dict__.get("clients", ()):
-            client.close()
-        if self._managed is not None:
-            self._managed.stop()
+        """Close the connections. What Kizy started ends when nobody uses it any more."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            if self._user is not None:
+                self._user.leave()
+                self._user = None
 
-    @cached_property
-    def _found(self) -> list[Address]:
-        return self._find(self._settings)
+    def _addresses(self) -> list[Address]:
+        """Where the servers are now."""
+        found, options = self._look(), start_options(self._settings)
+        if self._user is None and (options is not None or found):
+            self._join(options)
+        if options is None:
+            return found
+        known = {address.url for address in found}
+        return [*found, *(x for x in self._start(options) if x.url not in known)]
+
+    def _join(self, options: Options | None) -> None:
+        """Count as a user of what Kizy started, before it is used."""
+        if options is not None or records.running_servers():
+            self._user = User()
+
+    def _started(self, options: Options) -> list[Address]:
+        return start_detached(options, say=self._say, while_used=True)
+
+    def _look(self) -> list[Address]:
+        with self._lock:
+            if self._clock() - self._found_at >= LOOK_AGAIN:
+                self._found = self._find(self._settings)
+                self._found_at = self._clock()
+            return self._found
 
     def _restart(self, address: Address) -> None:
         """A server is stuck: if Kizy started it, its keeper restarts it."""
-        request_restart(address.url)
+        records.request_restart(address.url)
 
 
 def _ask(client: ComfyClient, *, fresh: bool) -> Server | KizyError:

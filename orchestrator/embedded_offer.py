@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from ..catalog.family import Family, family
-from ..catalog.loras import LoraEntry, find_lora
-from ..catalog.models import ModelEntry, find_model, list_models
+from ..catalog.family import Family
+from ..catalog.models import STARTER, ModelEntry, find_model, list_models
 from ..core.errors import ModelFileError
-from ..core.plan import ModelFile
-from ..core.request import GenerationRequest, LoraChoice
+from ..core.request import GenerationRequest
 from ..drawing.schedulers import PLAIN_SAMPLERS, sampler_names
 from .engines.base import EMBEDDED
-from .planner import ENLARGER, ChosenLora, EngineFacts
+from .lora_choice import Reach, choose, families_of
+from .model_choice import choose_model
+from .planner import ENLARGER, EngineFacts, LoraChoices
+from .shelf import Shelf
 
 
 class EmbeddedOffer:
@@ -18,8 +19,8 @@ class EmbeddedOffer:
 
     kind = EMBEDDED
 
-    def __init__(self, preferred: str | None, why: str) -> None:
-        self._preferred, self._why = preferred, why
+    def __init__(self, preferred: str | None, why: str, shelf: Shelf) -> None:
+        self._preferred, self._why, self._shelf = preferred, why, shelf
 
     def model(self, request: GenerationRequest) -> tuple[ModelEntry, str]:
         """The model and why. Raises UnknownNameError, ModelFileError."""
@@ -27,13 +28,13 @@ class EmbeddedOffer:
             return drawable(find_model(request.model)), "you named it"
         if self._preferred is not None:
             return drawable(find_model(self._preferred)), "your settings name it"
-        return _best_model()
+        return _best_model(request, self._shelf)
 
-    def loras(self, request: GenerationRequest, facts: Family) -> tuple[ChosenLora, ...]:
-        """The named LoRAs. Raises UnknownNameError, ModelFileError."""
-        if isinstance(request.loras, str):
-            return ()
-        return tuple(chosen(find_lora(choice.name), choice, facts) for choice in request.loras)
+    def loras(
+        self, request: GenerationRequest, model: ModelEntry, style: str | None = None
+    ) -> LoraChoices:
+        """The LoRAs to draw with; see `lora_choice.choose` for what it raises."""
+        return choose(request, model, self._shelf, Reach(), style=style)
 
     def engine(self, facts: Family) -> EngineFacts:
         return EngineFacts(
@@ -53,40 +54,26 @@ def drawable(entry: ModelEntry) -> ModelEntry:
     return entry
 
 
-def chosen(entry: LoraEntry, choice: LoraChoice, facts: Family) -> ChosenLora:
-    """A LoRA of this machine as the planner takes it. Raises ModelFileError."""
-    if entry.problem is not None:
-        raise ModelFileError("model_file_damaged", f"{entry.name}: {entry.problem}")
-    if entry.family is not None and entry.family != facts.id:
-        message = (
-            f'The LoRA "{entry.name}" was made for {family(entry.family).name}; '
-            f"the model is of {facts.name}."
-        )
-        raise ModelFileError("lora_other_family", message)
-    file = ModelFile(name=entry.name, path=str(entry.path), sha256=entry.sha256())
-    return ChosenLora(file, entry.triggers, *weights(choice))
-
-
-def weights(choice: LoraChoice) -> tuple[float | None, float | None]:
-    """Model and clip weight as asked for; None for "auto"."""
-    model, clip = choice.model_weight, choice.clip_weight
-    return None if model == "auto" else model, None if clip == "auto" else clip
-
-
-def _best_model() -> tuple[ModelEntry, str]:
-    entries = list_models()
-    starter = next(entry for entry in entries if entry.kind == "builtin")
-    others = [entry for entry in entries if entry is not starter and entry.drawable_here]
-    if not others:
-        return starter, "the only model that is installed"
+def _best_model(request: GenerationRequest, shelf: Shelf) -> tuple[ModelEntry, str]:
+    entries = {entry.name: entry for entry in list_models() if entry.drawable_here}
+    if len(entries) == 1:
+        return entries[STARTER], "the only model that is installed"
     from ..drawing.memory import best_device, free_bytes
 
     device = best_device()
-    if device.type == "cpu":
-        return starter, "quick on a machine without GPU; --model takes a larger one"
     free = free_bytes(device)
-    fitting = [entry for entry in others if entry.size <= free]
-    if not fitting:
-        return starter, "the installed models do not fit into the GPU's free memory"
-    best = max(fitting, key=lambda entry: (entry.size, entry.name))
-    return best, "the largest installed model that fits into the GPU's memory"
+    # Without a GPU everything is held in float32, which is twice what the families' facts say.
+    memory = free / 1e9 if device.type != "cpu" else free / 2e9
+    choice = choose_model(
+        request.prompt,
+        entries.values(),
+        memory=dict.fromkeys(entries, memory),
+        lora_families=families_of(request, shelf),
+    )
+    if choice.model is None:
+        return entries[STARTER], "the installed models need more memory than there is"
+    best = entries[choice.model.key]
+    why = choice.why
+    if device.type == "cpu" and best.name != STARTER:
+        why += " Without a GPU it takes minutes; --model starter is quick."
+    return best, why

@@ -7,7 +7,6 @@ gets entries, not names.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 from ..catalog.family import Family
@@ -66,12 +65,30 @@ class PictureFacts:
 
 @dataclass(frozen=True)
 class ChosenLora:
-    """A LoRA that was named, with its trigger words and the weights that were asked for."""
+    """A LoRA that is drawn with. `triggers`: words to add to the prompt, which lacks them.
+
+    `is_style`: it brings a manner of drawing.
+    """
 
     file: ModelFile
     triggers: tuple[str, ...]
-    model_weight: float | None
-    clip_weight: float | None
+    model_weight: float
+    clip_weight: float
+    why: str
+    is_style: bool = False
+
+
+@dataclass(frozen=True)
+class LoraChoices:
+    """`why_none`: said if none was picked. `notices`: what the choice lacked.
+
+    `by_words_only`: the meaning of the prompt was not looked at.
+    """
+
+    loras: tuple[ChosenLora, ...] = ()
+    why_none: str | None = None
+    notices: tuple[str, ...] = ()
+    by_words_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +118,7 @@ class Choices:
     style: Style | None
     style_reason: str | None
     style_in_prompt: bool
-    loras: tuple[ChosenLora, ...]
+    loras: LoraChoices
     start: PictureFacts | None
     mask: PictureFacts | None
     seed: int
@@ -130,7 +147,7 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
     ]
     if choices.style is not None and choices.style_reason is not None:
         reasons.append(Reason(choice="style", value=choices.style.name, why=choices.style_reason))
-    loras = _loras(request, choices, reasons)
+    loras = _loras(choices, reasons)
     size = _size(request, choices, reasons)
     steps = _steps(request, family, reasons)
     sampler = _sampler(request, choices, reasons)
@@ -179,27 +196,28 @@ def refuse_unavailable(request: GenerationRequest) -> None:
         raise PictureError("mask_unusable", "A mask needs the picture that it lies on (--start).")
 
 
-def _loras(
-    request: GenerationRequest, choices: Choices, reasons: list[Reason]
-) -> list[PlannedLora]:
-    planned: list[PlannedLora] = []
-    said = request.prompt
-    for chosen in choices.loras:
-        weight = chosen.model_weight if chosen.model_weight is not None else 1.0
-        clip = chosen.clip_weight if chosen.clip_weight is not None else weight
-        triggers = tuple(word for word in chosen.triggers if not _says(said, word))
-        said = ", ".join([said, *triggers])
-        planned.append(
-            PlannedLora(file=chosen.file, model_weight=weight, clip_weight=clip, triggers=triggers)
+def _loras(choices: Choices, reasons: list[Reason]) -> list[PlannedLora]:
+    chosen = choices.loras
+    for lora in chosen.loras:
+        said = f" Its trigger: {', '.join(lora.triggers)}." if lora.triggers else ""
+        value = f"{lora.file.name}:{lora.model_weight:g}"
+        reasons.append(Reason(choice="lora", value=value, why=lora.why + said))
+    if not chosen.loras and chosen.why_none is not None:
+        reasons.append(Reason(choice="lora", value="none", why=chosen.why_none))
+    if chosen.by_words_only:
+        why = 'without the extra "local", what your words mean is not looked at'
+        reasons.append(Reason(choice="lora search", value="by words only", why=why))
+    for notice in chosen.notices:
+        reasons.append(Reason(choice="lora search", value="note", why=notice))
+    return [
+        PlannedLora(
+            file=lora.file,
+            model_weight=lora.model_weight,
+            clip_weight=lora.clip_weight,
+            triggers=lora.triggers,
         )
-        why = "you named it" + (f"; its trigger: {', '.join(triggers)}" if triggers else "")
-        reasons.append(Reason(choice="lora", value=f"{chosen.file.name}:{weight:g}", why=why))
-    return planned
-
-
-def _says(text: str, words: str) -> bool:
-    """Whether a text holds these words as words: "cat" is not in "catalogue"."""
-    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE) is not None
+        for lora in chosen.loras
+    ]
 
 
 def _size(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -> Size:
@@ -273,6 +291,9 @@ def _seed(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -
 
 def _prompt(request: GenerationRequest, choices: Choices, loras: list[PlannedLora]) -> str:
     prompt = request.prompt
+    quality = choices.family.quality_tags
+    if quality and quality.split(",")[0].casefold() not in prompt.casefold():
+        prompt = f"{quality}, {prompt}"
     if choices.style is not None and not choices.style_in_prompt:
         prompt = choices.style.added_to(prompt)
     return ", ".join([prompt, *(word for lora in loras for word in lora.triggers)])
@@ -294,8 +315,13 @@ def _inputs(
     strength = request.start.strength
     if strength == "auto":
         masked = choices.mask is not None
-        strength = DEFAULT_MASKED_STRENGTH if masked else DEFAULT_STRENGTH
-        why = "inside the mask all is new" if masked else "keeps the layout, changes the rest"
+        if family.comfyui.reference:
+            # It sees the picture beside the noise, so nothing of it has to be left in there.
+            strength, why = 1.0, f"{family.name} changes the picture as you say"
+        elif masked:
+            strength, why = DEFAULT_MASKED_STRENGTH, "inside the mask all is new"
+        else:
+            strength, why = DEFAULT_STRENGTH, "keeps the layout, changes the rest"
         reasons.append(Reason(choice="strength", value=f"{strength:g}", why=why))
     start = PlannedStart(picture=choices.start.picture, strength=strength)
     if request.mask is None or choices.mask is None:

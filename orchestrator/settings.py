@@ -106,10 +106,79 @@ class ComfyuiSettings(BaseModel):
         return tuple(int(index) for index in indices)
 
 
+class RerankSettings(BaseModel):
+    """The [loras.rerank] table: a language model that is asked for a second opinion.
+
+    `url`: of a service that speaks OpenAI's protocol; None: nobody is asked.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    url: str | None = None
+    model: str | None = None
+    key: SecretStr | None = None
+
+    @check("url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if not url:
+            return None
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("give an address that begins with http:// or https://")
+        if parts.username is not None or parts.password is not None:
+            # Not shown: it holds a password.
+            raise ValueError("a key belongs into the setting `key`, not into the address")
+        return url.rstrip("/")
+
+    @check_all(mode="after")
+    def _whole(self) -> Self:
+        if self.url is not None and not self.model:
+            raise ValueError("name the `model` that the service at `url` is to ask")
+        return self
+
+
+class LorasSettings(BaseModel):
+    """The [loras] table. `folders`: more folders with LoRAs. `a1111`: A1111's or Forge's folder.
+
+    `max`: LoRAs that Kizy combines by itself. `scope_folders`, `scope_tags`: what it may pick
+    from; empty: all. `adult`: whether LoRAs marked as adult may be picked and downloaded.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    folders: tuple[Path, ...] = ()
+    a1111: Path | None = None
+    max: int = Field(default=3, ge=0, le=10)
+    scope_folders: tuple[str, ...] = ()
+    scope_tags: tuple[str, ...] = ()
+    adult: bool = False
+    rerank: RerankSettings = RerankSettings()
+
+    @check("folders", "scope_folders", "scope_tags", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return _split(value, ",")
+
+    @check("folders")
+    @classmethod
+    def _each_expanded(cls, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(_from_home(path) for path in paths)
+
+    @check("a1111")
+    @classmethod
+    def _expanded(cls, path: Path | None) -> Path | None:
+        return _from_home(path) if path is not None else None
+
+
 class Settings(BaseSettings):
     """`pictures`: where pictures go. `model`: what "auto" takes. `previews`: draw previews.
 
     `engine`: what draws. `servers`: ComfyUI servers. `comfyui`: the one that Kizy starts.
+    `loras`: where LoRAs are, and how they are picked.
     """
 
     model_config = SettingsConfigDict(
@@ -122,6 +191,7 @@ class Settings(BaseSettings):
     engine: Literal["auto", "comfyui", "embedded"] = "auto"
     servers: tuple[ServerSettings, ...] = ()
     comfyui: ComfyuiSettings = ComfyuiSettings()
+    loras: LorasSettings = LorasSettings()
 
     @check("servers", mode="before")
     @classmethod
@@ -175,6 +245,14 @@ def load_settings() -> Settings:
         raise InputError("settings_invalid", f"A setting is wrong: {error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError("settings_invalid", f"{home() / 'kizy.toml'}: {error}.") from error
+
+
+def _from_home(path: Path) -> Path:
+    """With `~` expanded; a relative path counts from Kizy's folder, wherever Kizy is started."""
+    try:
+        return home() / path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path}: there is no such user") from None
 
 
 def _split(value: Any, separator: str) -> Any:

@@ -61,11 +61,17 @@ def number(text: str) -> str | int | float:
 
 
 def lora_choices(values: list[str] | None) -> str | list[dict[str, Any]]:
-    """`NAME[:WEIGHT]` each; "none" and "auto" are words."""
+    """`NAME[:WEIGHT]` each; "auto" and "none" are words, and "auto" may stand beside names.
+
+    Raises InputError `request_invalid` for "none" beside others.
+    """
     if not values:
         return "auto"
     if len(values) == 1 and values[0] in ("auto", "none"):
         return values[0]
+    if "none" in values:
+        message = "--lora none says that no LoRA is used, and another --lora names one."
+        raise InputError("request_invalid", message, fix="Leave one of them out.")
     return [_lora_choice(value) for value in values]
 
 

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from .catalog_commands import loras, models
+
 app = typer.Typer(
     name="kizy",
     help="Say what you want in a sentence: Kizy picks model, LoRAs and style, says why, and draws.",
@@ -25,6 +27,8 @@ comfy = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+app.add_typer(loras, name="loras")
+app.add_typer(models, name="models")
 app.add_typer(comfy, name="comfy")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -50,7 +54,10 @@ def generate(
     model: Annotated[str, typer.Option(help="Model by name, or a diffusers folder.")] = "auto",
     lora: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[:WEIGHT]", help="LoRA; give it again for more."),
+        typer.Option(
+            metavar="NAME[:WEIGHT]",
+            help="LoRA, again for more; auto (the default) lets Kizy pick, none takes none.",
+        ),
     ] = None,
     style: Annotated[str, typer.Option(help="Style, such as cartoon.")] = "auto",
     size: Annotated[str, typer.Option(help="square, portrait, ... or 512x512.")] = "auto",
@@ -129,14 +136,6 @@ def show(
     from . import show as page
 
     page.show(picture, as_json=json_)
-
-
-@app.command()
-def models(json_: Json = False) -> None:
-    """List the models that are installed."""
-    from . import show as page
-
-    page.models(as_json=json_)
 
 
 @app.command()

@@ -1,8 +1,7 @@
-"""`kizy show` and `kizy models`."""
+"""`kizy show`: how a picture was made, and why."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rich.console import Console
@@ -10,8 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ...catalog.family import load_families
-from ...catalog.models import ModelEntry, list_models
-from ...core.home import models_folder
 from ...core.picture_files import read_plan
 
 
@@ -46,39 +43,3 @@ def show(picture: Path, *, as_json: bool) -> None:
     for reason in plan.reasons:
         table.add_row(Text(f"Why {reason.choice}"), Text(f"{reason.value}: {reason.why}"))
     Console().print(table)
-
-
-def models(*, as_json: bool) -> None:
-    """The installed models."""
-    entries = list_models()
-    if as_json:
-        print(json.dumps({"models": [_as_dict(entry) for entry in entries]}))
-        return
-    families = load_families()
-    table = Table(box=None, pad_edge=False)
-    for heading in ("Name", "Family", "Kind", "Size", "State"):
-        table.add_column(heading, overflow="fold")
-    for entry in entries:
-        known = families.get(entry.family or "")
-        table.add_row(
-            Text(entry.name),
-            Text(known.name if known else "unknown"),
-            Text(entry.kind),
-            Text(f"{entry.size / 1e6:,.0f} MB" if entry.size else ""),
-            Text(entry.problem or "ready"),
-        )
-    console = Console()
-    console.print(table)
-    console.print(Text(f"More go into {models_folder()} (diffusers folders).", style="dim"))
-
-
-def _as_dict(entry: ModelEntry) -> dict[str, object]:
-    return {
-        "name": entry.name,
-        "family": entry.family,
-        "kind": entry.kind,
-        "path": str(entry.path) if entry.path is not None else None,
-        "size": entry.size,
-        "drawable_here": entry.drawable_here,
-        "problem": entry.problem,
-    }

@@ -41,8 +41,11 @@ class Engine(Protocol):
         """What can be drawn here now."""
         ...
 
-    def start(self, plan: Plan, job_id: str) -> Handle:
-        """Begin; a second call with the same `job_id` starts nothing."""
+    def start(self, plan: Plan, job_id: str, *, again: bool = False) -> Handle:
+        """Begin; a second call with the same `job_id` starts nothing.
+
+        `again`: an earlier process may have started the job; what there is of it is taken up.
+        """
         ...
 
     def follow(self, handle: Handle) -> Iterator[Event]:

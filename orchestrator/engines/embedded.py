@@ -15,7 +15,7 @@ from ...core.errors import EngineError, KizyError
 from ...core.job import Artifact, Event
 from ...core.plan import Plan
 from .base import Capabilities, Handle
-from .record import Record
+from .record import Record, StartedJobs
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,7 +58,7 @@ class EmbeddedEngine:
         self._save = save
         self._previews = previews
         self._drawer = drawer
-        self._started: dict[str, _Work] = {}
+        self._started = StartedJobs[_Work](lambda work: work.record)
         self._waiting: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
@@ -72,13 +72,14 @@ class EmbeddedEngine:
         parts = ["embedded", *versions, name, f"threads-{torch.get_num_threads()}"]
         return Capabilities("embedded", device.type, FAMILIES, " ".join(parts))
 
-    def start(self, plan: Plan, job_id: str) -> Handle:
+    def start(self, plan: Plan, job_id: str, *, again: bool = False) -> Handle:
+        """Begin. What an earlier process drew went with it, so `again` means nothing here."""
         from ...drawing.cancel import CancelToken
 
         with self._lock:
             if job_id not in self._started:
                 work = _Work(Record(plan, job_id), CancelToken())
-                self._started[job_id] = work
+                self._started.add(job_id, work)
                 self._waiting.put(work)
                 if self._worker is None:
                     self._worker = threading.Thread(target=self._work, daemon=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from ...core.errors import KizyError
 from ...core.job import (
@@ -19,18 +20,38 @@ from ...core.job import (
 )
 from ...core.plan import Plan
 
+KEPT_JOBS = 256
+"""Jobs that can still be followed, also when they are over."""
+
+_PROGRESS = "progress"
+_Work = TypeVar("_Work")
+
 
 @dataclass
 class Record:
-    """One job. Many may follow it, from its first event, while one or more threads add to it."""
+    """One job. Many may follow it, from its first event, while one or more threads add to it.
+
+    Of progress, and of the previews of a picture, only the newest is kept: a long job would hold
+    thousands that nobody looks at any more.
+    """
 
     plan: Plan
     job_id: str
-    _events: list[Event] = field(default_factory=list)
+    _events: dict[int, Event] = field(default_factory=dict)
+    """By a number that grows."""
+    _newest: dict[object, int] = field(default_factory=dict)
+    """What is replaced -> the number of its event."""
     _changed: threading.Condition = field(
         default_factory=lambda: threading.Condition(threading.RLock())
     )
     _fraction: float = 0.0
+    _count: int = 0
+    _ended: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self._ended
 
     def progress(self, fraction: float, doing: str, left: float | None) -> None:
         """How far it is; never less than was said before."""
@@ -39,11 +60,11 @@ class Record:
             event = ProgressEvent(
                 job_id=self.job_id, fraction=self._fraction, doing=doing, left=left
             )
-            self._add(event)
+            self._add(event, replaces=_PROGRESS)
 
     def preview(self, index: int, png: bytes) -> None:
         """What picture `index` looks like so far, as PNG."""
-        self._add(PreviewEvent(job_id=self.job_id, index=index, png=png))
+        self._add(PreviewEvent(job_id=self.job_id, index=index, png=png), replaces=index)
 
     def notice(self, code: str, text: str) -> None:
         self._add(NoticeEvent(job_id=self.job_id, code=code, text=text))
@@ -61,21 +82,65 @@ class Record:
         self._add(EndEvent(job_id=self.job_id, state=state, error=info))
 
     def follow(self) -> Iterator[Event]:
-        """All events from the first, until the end."""
-        position = 0
+        """The events from the first, until the end."""
+        seen = 0
         while True:
             with self._changed:
                 # A time limit, so that the waiting thread still hears Ctrl-C on every system.
-                while len(self._events) <= position:
+                while self._count <= seen:
                     self._changed.wait(timeout=0.5)
-                fresh = self._events[position:]
+                fresh = self._since(seen)
+                seen = self._count
             for event in fresh:
                 yield event
                 if isinstance(event, EndEvent):
                     return
-            position += len(fresh)
 
-    def _add(self, event: Event) -> None:
+    def _since(self, seen: int) -> list[Event]:
+        """What is kept of the events from number `seen` on."""
+        found: list[Event] = []
+        for number in reversed(self._events):
+            if number < seen:
+                break
+            found.append(self._events[number])
+        return found[::-1]
+
+    def _add(self, event: Event, *, replaces: object = None) -> None:
         with self._changed:
-            self._events.append(event)
+            if replaces is not None:
+                self._events.pop(self._newest.get(replaces, -1), None)
+                self._newest[replaces] = self._count
+            self._events[self._count] = event
+            self._count += 1
+            self._ended = self._ended or isinstance(event, EndEvent)
             self._changed.notify_all()
+
+    def drop_previews(self) -> None:
+        """Whoever follows it from now on sees none."""
+        with self._changed:
+            for what in [what for what in self._newest if what != _PROGRESS]:
+                self._events.pop(self._newest.pop(what), None)
+
+
+class StartedJobs(Generic[_Work]):
+    """The jobs that an engine started, by id; of those that ended, only the latest are kept."""
+
+    def __init__(self, record_of: Callable[[_Work], Record], *, kept: int = KEPT_JOBS) -> None:
+        self._record_of, self._kept = record_of, kept
+        self._works: dict[str, _Work] = {}
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self._works
+
+    def get(self, job_id: str) -> _Work | None:
+        """The job; None if it was never started here, or is long over."""
+        return self._works.get(job_id)
+
+    def add(self, job_id: str, work: _Work) -> None:
+        """One more. Those that are over lose their previews, the oldest of many are forgotten."""
+        self._works[job_id] = work
+        ended = [key for key, known in self._works.items() if self._record_of(known).ended]
+        for key in ended:
+            self._record_of(self._works[key]).drop_previews()
+        for key in ended[: max(0, len(self._works) - self._kept)]:
+            del self._works[key]

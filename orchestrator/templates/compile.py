@@ -103,6 +103,8 @@ class _Compiler:
             picture = self._upload(plan.start.picture)
             size = {"width": plan.width, "height": plan.height}
             self._splice(work, "start", {"picture": picture, **size})
+            if self._family.comfyui.reference:
+                self._splice(work, "reference", {})
         for control in plan.controls:
             self._control(work, control)
         size = self._second_passes(work, second_passes)

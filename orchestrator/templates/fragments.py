@@ -103,6 +103,37 @@ def start() -> Template:
     )
 
 
+def reference() -> Template:
+    """The model sees the start picture beside the noise, and changes it as the prompt says.
+
+    As in ComfyUI's template flux_kontext_dev_basic: at the size of that shape that the model knows.
+    """
+    graph = Graph()
+    with graph.group("Start picture"):
+        scaled = graph.add(
+            "FluxKontextImageScale",
+            "Scale to a size that the model knows",
+            image=graph.take("start"),
+        )
+        encode = graph.add(
+            "VAEEncode", "Encode picture to change", pixels=scaled[0], vae=graph.take("vae")
+        )
+        shown = graph.add(
+            "ReferenceLatent",
+            "Picture to change",
+            conditioning=graph.take("positive"),
+            latent=encode[0],
+        )
+    return to_template(
+        graph,
+        id="fragment-reference",
+        title="Picture to change",
+        task="reference",
+        parameters={},
+        ports={"positive": shown[0]},
+    )
+
+
 def control(*, vae: bool = False, union: bool = False) -> Template:
     """A map steers the drawing. `vae`: for families whose ControlNets read latents.
 

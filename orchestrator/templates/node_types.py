@@ -19,6 +19,8 @@ _TABLE = {
     "CLIPTextEncode": "text:STRING clip:CLIP -> CONDITIONING",
     "ConditioningZeroOut": "conditioning:CONDITIONING -> CONDITIONING",
     "FluxGuidance": "conditioning:CONDITIONING guidance:FLOAT -> CONDITIONING",
+    "FluxKontextImageScale": "image:IMAGE -> IMAGE",
+    "ReferenceLatent": "conditioning:CONDITIONING latent?:LATENT -> CONDITIONING",
     "EmptyLatentImage": "width:INT height:INT batch_size:INT -> LATENT",
     "EmptySD3LatentImage": "width:INT height:INT batch_size:INT -> LATENT",
     "KSampler": "model:MODEL seed:INT steps:INT cfg:FLOAT sampler_name:COMBO scheduler:COMBO"

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from .build import text_to_image_templates
-from .fragments import control, enlarge, lora, resize, second_pass, start, tiled_decode
+from .fragments import (
+    control,
+    enlarge,
+    lora,
+    reference,
+    resize,
+    second_pass,
+    start,
+    tiled_decode,
+)
 from .library import API_FOLDER
 from .mask_fragment import mask
 from .template import SCHEMA_FILE, schema_json, template_json
@@ -17,6 +26,7 @@ def files() -> dict[Path, str]:
         *text_to_image_templates(),
         lora(),
         start(),
+        reference(),
         mask(soft=False),
         mask(soft=True),
         control(),

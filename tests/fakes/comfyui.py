@@ -1,6 +1,6 @@
 """A ComfyUI that only pretends: same routes and messages, pictures of one colour, every fault.
 
-It passes the same contract suite as a real one (tests/contract/test_comfyui_contract.py).
+It passes the same contract suite as a real one (tests/contract/comfyui).
 
     with FakeComfyUI() as fake:
         fake.pace.hold("step")          # the worker stops before each step of a sampler

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
+
+from PIL import Image
 
 from .comfyui_nodes import Graph
 
@@ -105,3 +109,22 @@ def slow_graph(nodes: int = 60) -> Graph:
         )
     graph["save"] = node("SaveImage", images=[str(nodes), 0], filename_prefix="Kizy/slow")
     return graph
+
+
+def new_slow_graph(count: int = 60) -> tuple[dict[str, Any], str]:
+    """A slow graph that was never run before, and a prompt id."""
+    graph = slow_graph(count)
+    graph["0"]["inputs"]["color"] = time.time_ns() % 0xFFFFFF
+    return graph, new_id()
+
+
+def new_picture_graph() -> dict[str, Any]:
+    """A quick graph that was never run before."""
+    return picture_graph(time.time_ns() % 0xFFFFFF)
+
+
+def plain_png(color: int) -> bytes:
+    """A small picture of one colour."""
+    buffer = BytesIO()
+    Image.new("RGB", (8, 8), (color, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -262,8 +262,8 @@ def lora_file(model: Model, path: Path, part: int) -> Path:
     generator = torch.Generator().manual_seed(part)
     pairs = {
         name: (
-            torch.randn(out, 4, generator=generator) * 0.3,
-            torch.randn(4, inside, generator=generator) * 0.3,
+            torch.randn(out, 4, generator=generator) * 0.5,
+            torch.randn(4, inside, generator=generator) * 0.5,
         )
         for name, (out, inside) in modules.items()
     }

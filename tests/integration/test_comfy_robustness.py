@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-LONG = 150
+LONG = 50
 """Steps that leave time to do something in the middle."""
 
-MIDDLE, SHORT = 15, 20
+MIDDLE, SHORT = 6, 8
 PATIENCE = 180.0
 POLL = 0.05
 
@@ -388,8 +388,8 @@ def test_a_job_of_a_killed_kizy_is_taken_up_and_not_drawn_again(
         until(lambda: server.history().get(job_id) == "success")
     client = ComfyClient(Address("real", comfyui.url))
     save = PictureFolder(folder, "0").save_png
-    engine = ComfyEngine(Pool([client]), [client], save, resume=True)
-    events = list(engine.follow(engine.start(plan, job_id)))
+    engine = ComfyEngine(Pool([client]), [client], save)
+    events = list(engine.follow(engine.start(plan, job_id, again=True)))
     engine.close()
     (artifact,) = artifacts_of(events)
     assert artifact.plan == plan

@@ -102,7 +102,7 @@ def models(comfyui: RunningComfyUI) -> Iterator[None]:
     before, made = facts_of(comfyui), []
     wanted = {(folder, name) for folder, names in EMPTY_FILES.items() for name in names}
     wanted |= {(f.folder, f.name) for key in MODELS for f in family(family_of(key)).files}
-    wanted.add(("checkpoints", "sd3.5_large.safetensors"))
+    wanted |= {("checkpoints", f"sd3.5_{size}.safetensors") for size in ("large", "medium")}
     for folder, name in sorted(wanted):
         if name not in before.choices(*LISTS[folder]):
             file = comfyui.base / "models" / folder / name

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from ....catalog.family import SourceFile, load_families
 from ....core.errors import CancelledError, EngineError, KizyError
@@ -28,12 +28,14 @@ from ...templates.compile import Compiled, compile_plan
 from ...templates.library import template_for
 from ...templates.server import ServerFacts
 from ..base import COMFYUI, Capabilities, Handle
-from ..record import Record
+from ..record import Record, StartedJobs
 from .choice import is_servers_fault
 from .client import ComfyClient
 from .events import Done, Notice, OutputFile, Preview, Progress, Vanished
 from .finish import as_png, finished, is_as_planned, plain_picture
+from .meter import SHOW_PAUSE, Meter
 from .pool import Lease, Needs, Pool
+from .saved import SavedPictures
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +46,6 @@ MAX_THREADS = 32
 
 AWAY = 120.0
 """Seconds to wait for a server that went away in the middle of a job: it may be restarting."""
-
-SHOW_PAUSE = 0.05
-"""Seconds between two previews of a picture, or two steps of a sampler: nobody sees more of them.
-"""
 
 
 class Save(Protocol):
@@ -60,11 +58,14 @@ class Save(Protocol):
 class _Work:
     """A started job: what was said of it, and the prompts that are on servers now.
 
-    `begun`: a server took one of its pictures, or may have in an earlier process.
+    `again`: an earlier process may have started it. `begun`: a server took one of its pictures, or
+    may have in an earlier process. `saved`: what an earlier process saved of it, by picture.
     """
 
     record: Record
+    again: bool = False
     begun: bool = False
+    saved: dict[int, Artifact] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
     prompts: dict[str, ComfyClient] = field(default_factory=dict)
     verdicts: dict[int, tuple[ServerFacts, KizyError | None]] = field(default_factory=dict)
@@ -98,11 +99,7 @@ class _Picture:
 
 
 class ComfyEngine:
-    """The Engine over a pool of servers. `save` stores what is drawn.
-
-    `resume`: jobs may have been started by an earlier process, so each is looked for on its server
-    before it is sent.
-    """
+    """The Engine over a pool of servers. `save` stores what is drawn, `saved` remembers it."""
 
     def __init__(
         self,
@@ -111,13 +108,22 @@ class ComfyEngine:
         save: Save,
         *,
         previews: bool = True,
-        resume: bool = False,
+        saved: SavedPictures | None = None,
     ) -> None:
         self._pool, self._clients, self._save = pool, {c.address.name: c for c in clients}, save
-        self._previews, self._resume = previews, resume
-        self._started: dict[str, _Work] = {}
+        self._previews = previews
+        self._saved = saved or SavedPictures()
+        self._started = StartedJobs[_Work](lambda work: work.record)
         self._left_behind: dict[str, set[str]] = {}
         self._lock = threading.Lock()
+
+    def use(self, clients: Sequence[ComfyClient]) -> None:
+        """From now on these servers. Jobs go on where they are, also on one that is not among them.
+
+        The same server must be the same client.
+        """
+        self._clients = {client.address.name: client for client in clients}
+        self._pool.use(clients)
 
     def capabilities(self) -> Capabilities:
         """What the servers that answer can draw. Raises EngineError if none does."""
@@ -138,11 +144,15 @@ class ComfyEngine:
         fingerprint = " ".join([COMFYUI, *sorted(set(parts))])
         return Capabilities(COMFYUI, "remote", frozenset(families), fingerprint)
 
-    def start(self, plan: Plan, job_id: str) -> Handle:
+    def start(self, plan: Plan, job_id: str, *, again: bool = False) -> Handle:
+        """Begin. `again`: each picture is looked for, where it was saved and on the servers, before
+        it is sent.
+        """
         with self._lock:
             if job_id not in self._started:
-                work = _Work(Record(plan, job_id), begun=self._resume)
-                self._started[job_id] = work
+                saved = self._saved.of(job_id, plan) if again else {}
+                work = _Work(Record(plan, job_id), again=again, begun=again, saved=saved)
+                self._started.add(job_id, work)
                 threading.Thread(target=self._run, args=(work,), daemon=True).start()
         return Handle(job_id)
 
@@ -170,32 +180,43 @@ class ComfyEngine:
     def _run(self, work: _Work) -> None:
         record, error = work.record, None
         count = record.plan.count
-        meter = _Meter(record, count)
+        meter = Meter(record, count)
         width = max(1, min(count, PICTURES_A_SERVER * len(self._clients), MAX_THREADS))
         record.progress(0.0, "looking for a server", None)
-        with ThreadPoolExecutor(width) as threads:
-            tries = [threads.submit(self._picture, work, i, meter) for i in range(count)]
-            for one in tries:
-                failure = one.exception()
-                if failure is not None and (error is None or error.code == "cancelled"):
-                    error = _known(failure)
-                    # Without one of its pictures the job has failed: the others need not begin.
-                    self.cancel(Handle(record.job_id))
+        if count == 1:
+            # No thread more than it takes.
+            try:
+                self._picture(work, 0, meter)
+            except Exception as failure:
+                error = _known(failure)
+        else:
+            with ThreadPoolExecutor(width) as threads:
+                tries = [threads.submit(self._picture, work, i, meter) for i in range(count)]
+                for one in tries:
+                    failure = one.exception()
+                    if failure is not None and (error is None or error.code == "cancelled"):
+                        error = _known(failure)
+                        # Without one of its pictures the job has failed: no other need begin.
+                        self.cancel(Handle(record.job_id))
         if error is not None and error.raw is not None:
             log.debug("ComfyUI's own words: %s", error.raw)
         record.end(error)
 
-    def _picture(self, work: _Work, index: int, meter: _Meter) -> None:
+    def _picture(self, work: _Work, index: int, meter: Meter) -> None:
         """Draw and save one picture of the job. Raises KizyError."""
         plan = work.record.plan
+        if index in work.saved:
+            work.record.artifact(work.saved[index])
+            meter.done(index)
+            return
         prompt_id = prompt_of(work.record.job_id, index)
-        picture = _Picture(index, plan.for_picture(index), prompt_id, maybe_sent=self._resume)
-        if self._resume:
+        picture = _Picture(index, plan.for_picture(index), prompt_id, maybe_sent=work.again)
+        if work.again:
             self._find(picture)
         while True:
             work.check()
             with self._lease(work, picture) as lease:
-                client = self._clients[lease.member.address.name]
+                client = cast(ComfyClient, lease.member)
                 try:
                     begun = time.monotonic()
                     data = self._draw(work, picture, client, meter)
@@ -207,6 +228,7 @@ class ComfyEngine:
                     lease.failed(error)
                     self._mend(work, picture, client, error)
         artifact = self._save(picture.plan, data)
+        self._saved.add(work.record.job_id, index, artifact)
         work.record.artifact(artifact)
         meter.done(index)
 
@@ -241,7 +263,7 @@ class ComfyEngine:
                 picture.only = name
                 return
 
-    def _draw(self, work: _Work, picture: _Picture, client: ComfyClient, meter: _Meter) -> bytes:
+    def _draw(self, work: _Work, picture: _Picture, client: ComfyClient, meter: Meter) -> bytes:
         """Send the graph, follow it and fetch its picture. Raises Vanished and KizyError."""
         show_at = time.monotonic()
         self._stop_left_behind(client, picture.prompt_id)
@@ -350,45 +372,6 @@ class ComfyEngine:
             prompts = self._left_behind.pop(client.address.name, set())
         for prompt_id in prompts - {now}:
             client.cancel(prompt_id)
-
-
-class _Meter:
-    """The progress of a job out of that of its pictures."""
-
-    def __init__(self, record: Record, count: int) -> None:
-        self._record = record
-        self._fractions = [0.0] * count
-        self._told: list[tuple[str, float]] = [("", 0.0)] * count
-        self._seconds: float | None = None
-        self._lock = threading.Lock()
-
-    def tell(self, index: int, fraction: float, doing: str, left: float | None) -> None:
-        activity, now = doing.partition(",")[0], time.monotonic()
-        with self._lock:
-            self._fractions[index] = max(self._fractions[index], min(fraction, 1.0))
-            told, moment = self._told[index]
-            if activity == told and now - moment < SHOW_PAUSE:
-                return
-            self._told[index] = activity, now
-            count = len(self._fractions)
-            total = sum(self._fractions) / count
-            if count > 1:
-                left = self._left(index, left)
-                doing = f"picture {index + 1} of {count}: {doing}"
-            self._record.progress(total, doing, left)
-
-    def done(self, index: int) -> None:
-        self.tell(index, 1.0, "saved", 0.0)
-
-    def _left(self, index: int, left: float | None) -> float | None:
-        """For all pictures, by what the one that reports now takes as a whole."""
-        begun = self._fractions[index]
-        if left is not None and begun < 1:
-            self._seconds = left / (1 - begun)
-        if self._seconds is None:
-            return None
-        at_once = max(1, sum(0 < f < 1 for f in self._fractions))
-        return sum(1 - f for f in self._fractions) * self._seconds / at_once
 
 
 def prompt_of(job_id: str, index: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -13,7 +14,7 @@ from types import TracebackType
 from pydantic import BaseModel, ConfigDict
 
 from ....core.errors import EngineError, KizyError, StorageError
-from . import pids, records
+from . import pids, probe, records, users
 from .address import Address
 from .installation import Gpus, Installation, devices, find_installation
 from .process import ComfyProcess, Launch, PortTakenError, Waits, port_is_free
@@ -50,7 +51,8 @@ class _Server:
 class ManagedServers:
     """Owns the ComfyUIs that it starts, until `stop`; only one owner lives in a KIZY_HOME.
 
-    Where another process owns them already, they are used and left alone.
+    Where another process owns them already, they are used and left alone. `while_used`: `watch`
+    ends them when nobody uses them any more (users.py), unless somebody asked to keep them.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class ManagedServers:
         waits: Waits | None = None,
         rules: Rules | None = None,
         detached: bool = False,
+        while_used: bool = False,
         say: Say = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
         find_devices: Callable[[Gpus, Path], tuple[str, ...]] = devices,
@@ -68,6 +71,8 @@ class ManagedServers:
         self._waits = waits or Waits()
         self._rules = rules or Rules(ready=self._waits.ready)
         self._detached = detached
+        self._while_used = while_used
+        self._used_at = clock()
         self._say = say
         self._clock = clock
         self._find_devices = find_devices
@@ -149,6 +154,10 @@ class ManagedServers:
             looked = time.monotonic()
             if self.failure() is not None:
                 return
+            if self._unused():
+                self._say("Nobody uses ComfyUI any more: it is stopped.")
+                self._end_all()
+                return
 
     def look(self) -> None:
         """One round: restart what died or hangs."""
@@ -172,6 +181,33 @@ class ManagedServers:
         port, restarts = server.process.launch.port, server.watch.restarts
         message = f"ComfyUI on port {port} was restarted {restarts} times: {server.watch.problem}"
         return EngineError("comfyui_not_started", message)
+
+    def _unused(self) -> bool:
+        """Whether it is time to end them because nobody uses them."""
+        if records.take_request(self._home, "keep"):
+            self._while_used = False
+        if not self._while_used:
+            return False
+        now = self._clock()
+        if users.anybody(self._home):
+            self._used_at = now
+        if now - self._used_at < self._waits.unused or self._busy():
+            return False
+        # Whoever comes at this moment either finds nothing written down, or is seen here.
+        with self._looking:
+            records.forget_fleet(self._home)
+            if not users.anybody(self._home):
+                return True
+            self._write()
+        return False
+
+    def _busy(self) -> bool:
+        """Whether jobs run or wait there, of somebody who opened its page perhaps."""
+        for address in self.addresses():
+            with contextlib.suppress(EngineError):
+                if probe.queue_length(address, timeout=self._waits.answer):
+                    return True
+        return False
 
     def _asked_to_stop(self) -> bool:
         if records.take_request(self._home, "stop"):
@@ -212,6 +248,7 @@ class ManagedServers:
             url = server.process.launch.address.url
             self._say(f"ComfyUI {self._version} is ready at {url}.")
             self._write()
+        self._used_at = self._clock()
 
     def _start_one(self, launch: Launch) -> ComfyProcess:
         launch = self._on_free_port(launch)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from ....catalog.family import load_families
 from ....catalog.models import ModelEntry
+from ....catalog.recognize import variant_named
 from ...templates.names import stem
 from ...templates.server import ServerFacts
 
@@ -27,8 +28,16 @@ def model_names(facts: ServerFacts) -> Iterable[str]:
 
 def entry(name: str, family: str | None) -> ModelEntry:
     """A model that lies on a server."""
+    variants = load_families()[family].variants if family else ()
+    variant = variant_named(stem(name), variants)
     return ModelEntry(
-        name=name, family=family, path=None, kind="server", size=0, drawable_here=False
+        name=name,
+        family=family,
+        variant=variant.id if variant is not None else None,
+        path=None,
+        kind="server",
+        size=0,
+        drawable_here=False,
     )
 
 

@@ -167,6 +167,16 @@ class Pool:
     def members(self) -> list[Member]:
         return [slot.member for slot in self._slots]
 
+    def use(self, members: Sequence[Member]) -> None:
+        """From now on these. Jobs on others go on there, but no more go to them."""
+        with self._changed:
+            known = {id(slot.member): slot for slot in self._slots}
+            self._slots = [
+                known.get(id(member)) or _Slot(member, Rest(self._timing.rest))
+                for member in members
+            ]
+            self._changed.notify_all()
+
     def choose(self, needs: Needs, *, exclude: Collection[str] = ()) -> Lease:
         """A place for one job; `exclude`: names of servers where it failed already.
 
@@ -174,13 +184,13 @@ class Pool:
         server suits, EngineError of the servers (`server_unreachable`, ...) if all that could are
         resting, CancelledError.
         """
-        slots = [slot for slot in self._slots if slot.name not in exclude]
         begin = self._clock()
         verdicts: dict[str, _Verdict] = {}
         while True:
             if needs.cancelled():
                 raise CancelledError("cancelled", "Stopped while it waited for a server.")
             with self._changed:
+                slots = [slot for slot in self._slots if slot.name not in exclude]
                 self._ask_what_is_old(slots)
                 known = [(slot, slot.facts) for slot in slots if slot.facts is not None]
             for slot, facts in known:

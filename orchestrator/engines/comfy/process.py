@@ -35,7 +35,7 @@ class Waits:
     `ready`: from the start to the first answer; packs and slow disks take their time.
     `answer`: for one question. `poll`: between two questions before the first answer. `end`: from
     asking to forcing. `look`: between two looks at a running server. `say`: between two lines of
-    progress.
+    progress. `unused`: from the end of the last command that used it to its own end.
     """
 
     ready: float = 300.0
@@ -44,6 +44,7 @@ class Waits:
     end: float = 10.0
     look: float = 2.0
     say: float = 10.0
+    unused: float = 30.0
 
 
 @dataclass(frozen=True)

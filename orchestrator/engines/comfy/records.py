@@ -1,7 +1,7 @@
 """What is written down about the ComfyUIs that Kizy started, so that no other Kizy starts them.
 
 In KIZY_HOME/comfyui: `lock`, held by the process that owns them for as long as it lives;
-`servers.json`, written by the owner alone; `stop` and `restart-PORT`, wishes of others.
+`servers.json`, written by the owner alone; `stop`, `keep` and `restart-PORT`, wishes of others.
 """
 
 from __future__ import annotations
@@ -142,6 +142,13 @@ def request_stop(folder: Path) -> None:
     """Ask the owner to end all its servers."""
     with storage_errors(folder / "stop"):
         (folder / "stop").touch()
+
+
+def request_keep(folder: Path) -> None:
+    """Ask the owner to keep its servers until somebody asks to stop, used or not."""
+    with storage_errors(folder / "keep"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "keep").touch()
 
 
 def take_request(folder: Path, name: str) -> bool:

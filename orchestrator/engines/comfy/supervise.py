@@ -1,6 +1,9 @@
-"""ComfyUI in the background: a small process of Kizy's that owns it until `kizy comfy stop`.
+"""ComfyUI in the background: a small process of Kizy's that owns it.
 
-python -m kizy.orchestrator.engines.comfy.supervise OPTIONS    (JSON of managed.Options)
+Until `kizy comfy stop` if it was started by `kizy comfy start`; else until nobody uses it.
+
+python -m kizy.orchestrator.engines.comfy.supervise OPTIONS WAITS keep | while-used
+(JSON of managed.Options and of process.Waits)
 """
 
 from __future__ import annotations
@@ -33,20 +36,38 @@ def start_detached(
     *,
     waits: Waits | None = None,
     say: Say = lambda line: None,
+    while_used: bool = False,
 ) -> list[Address]:
     """Start ComfyUI in the background and wait until it answers; its addresses.
 
-    If it runs already, nothing is started. Raises InputError `comfyui_folder_invalid`, EngineError
-    `comfyui_not_started` or `launch_failed`, StorageError.
+    If it runs already, nothing is started. It stays until `stop_all`; `while_used`: until its last
+    user (users.py; the caller should be one) has been gone for a while. Raises InputError
+    `comfyui_folder_invalid`, EngineError `comfyui_not_started` or `launch_failed`, StorageError.
     """
     waits = waits or Waits()
     home = records.comfyui_home()
     running = records.running_servers(home)
     fleet = records.read_fleet(home)
     if running and fleet is not None and fleet.owned:
-        say(f"ComfyUI {fleet.version} runs already.")
+        if not while_used:
+            records.request_keep(home)
+            say(f"ComfyUI {fleet.version} runs already.")
         return [server.address for server in running]
     find_installation(options.folder, options.interpreter)
+    if not while_used:
+        # Another Kizy may be about to start it for a while only.
+        records.request_keep(home)
+    try:
+        return _start(options, fleet, waits, say, while_used=while_used)
+    except BaseException:
+        records.take_request(home, "keep")
+        raise
+
+
+def _start(
+    options: Options, fleet: Fleet | None, waits: Waits, say: Say, *, while_used: bool
+) -> list[Address]:
+    home = records.comfyui_home()
     if fleet is not None and fleet.error is not None:
         records.forget_fleet(home)
     log = home / LOG
@@ -55,7 +76,8 @@ def start_detached(
         log.unlink(missing_ok=True)
         file = log.open("ab")
     with file:
-        arguments = [options.model_dump_json(), json.dumps(asdict(waits))]
+        how_long = "while-used" if while_used else "keep"
+        arguments = [options.model_dump_json(), json.dumps(asdict(waits)), how_long]
         words = launch.command("orchestrator.engines.comfy.supervise", arguments)
         try:
             process = subprocess.Popen(
@@ -133,7 +155,8 @@ def stop_all(*, waits: Waits | None = None, say: Say = lambda line: None) -> boo
             message = f"The ComfyUI on port {server.port} does not end."
             raise EngineError("server_stuck", message, fix="End it by hand.")
         say(f"Stopped the ComfyUI on port {server.port}.")
-    records.take_request(home, "stop")
+    for wish in ("stop", "keep"):
+        records.take_request(home, wish)
     records.forget_fleet(home)
     return bool(alive)
 
@@ -144,9 +167,9 @@ def _owns(before: Fleet, home: Path) -> bool:
     return now is not None and now.error is None and now.owner == before.owner and now.owned
 
 
-def run(options: Options, waits: Waits) -> int:
-    """Own the servers until somebody asks to stop; exit status."""
-    servers = ManagedServers(options, waits=waits, detached=True, say=_print)
+def run(options: Options, waits: Waits, *, while_used: bool = False) -> int:
+    """Own the servers until somebody asks to stop, or nobody uses them; exit status."""
+    servers = ManagedServers(options, waits=waits, detached=True, while_used=while_used, say=_print)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: servers.request_end())
     if hasattr(signal, "SIGHUP"):
@@ -186,4 +209,10 @@ if sys.platform == "win32":
     _DETACHED = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
 
 if __name__ == "__main__":
-    sys.exit(run(Options.model_validate_json(sys.argv[1]), Waits(**json.loads(sys.argv[2]))))
+    sys.exit(
+        run(
+            Options.model_validate_json(sys.argv[1]),
+            Waits(**json.loads(sys.argv[2])),
+            while_used=sys.argv[3:] == ["while-used"],
+        )
+    )

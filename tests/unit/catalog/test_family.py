@@ -77,3 +77,20 @@ def test_an_unknown_fact_is_refused() -> None:
     values = load_families()["starter"].model_dump() | {"colour": "red"}
     with pytest.raises(ValidationError, match="colour"):
         Family.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "less"),
+    [
+        ("flux1-dev.safetensors", 0.0),
+        ("flux1-dev-fp8.safetensors", 11.9),
+        ("flux1-dev-kontext_fp8_scaled.safetensors", 11.9),
+        ("unet/flux1-dev-Q8_0.gguf", 11.9),
+        ("fluxDev_fp8E4m3fn.safetensors", 11.9),
+        ("flux_dev_t5xxlfp8.safetensors", 0.0),
+    ],
+)
+def test_a_file_of_8_bits_a_weight_needs_less_memory(name: str, less: float) -> None:
+    memory = load_families()["flux1-dev"].memory
+    assert memory.gb - memory.for_file(name).gb == pytest.approx(less)
+    assert memory.for_file(name).offload_gb <= memory.offload_gb

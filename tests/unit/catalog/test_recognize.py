@@ -128,7 +128,6 @@ def test_a_lora_of_another_model_is_of_no_family(shapes: Shapes) -> None:
         ("flux1-dev", {"ss_base_model_version": "flux1"}),
         ("flux1-schnell", {"modelspec.architecture": "flux-1-schnell/lora"}),
         ("sd35", {"modelspec.architecture": "stable-diffusion-3-5-large/lora"}),
-        ("starter", {"ss_base_model_version": "kizy-starter"}),
     ],
 )
 def test_metadata_decides_where_tensors_do_not(family: str, metadata: dict[str, str]) -> None:

@@ -36,7 +36,7 @@ class Made:
         app = App(pictures=tmp_path / "out", settings=Settings(servers=servers, **values))
         if not fakes:
             # Whatever else runs on this machine is not looked for.
-            app.comfy = ComfySide(app.settings, app.pictures, find=lambda settings: [])
+            app.comfy = ComfySide(app.settings, app.pictures, app.shelf, find=lambda settings: [])
         self.apps.append(app)
         return app
 
@@ -220,6 +220,21 @@ def test_a_lora_of_another_family_is_refused_for_the_servers_model(
 ) -> None:
     lora(kizy_home, "nadia", context=384)
     fake.models["loras"].append("nadia.safetensors")
-    with pytest.raises(InputError, match=r"made for Kizy Starter.*Stable Diffusion 1\.5") as caught:
+    with pytest.raises(InputError, match=r"for Kizy Starter.*Stable Diffusion 1\.5") as caught:
         app_on(fake).plan(wish(model=SD15, loras=[{"name": "nadia"}]))
     assert caught.value.code == "lora_other_family"
+
+
+def test_a_job_of_an_earlier_process_goes_on_and_saves_nothing_twice(
+    app_on: Callable[..., App], fake: FakeComfyUI
+) -> None:
+    first = app_on(fake)
+    plan = first.plan(wish(model=SD15, size="64x64", steps=2, count=2))
+    handle = first.start(plan)
+    before = {e.artifact.path for e in first.follow(handle) if e.kind == "artifact"}
+    later = app_on(fake)
+    events = list(later.follow(later.start(plan, handle.job_id)))
+    assert events[-1].kind == "end" and events[-1].state == "succeeded"
+    assert {e.artifact.path for e in events if e.kind == "artifact"} == before
+    assert {str(path) for path in later.pictures.folder.glob("*.png")} == before
+    assert fake.ran(handle.job_id) == 1

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from kizy.catalog.family import family
+from kizy.catalog.models import ModelEntry
 from kizy.core.errors import EngineError, InputError, ModelFileError, UnknownNameError
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.comfy_offer import ComfyOffer, Server
+from kizy.orchestrator.engines.comfy.models import entry
+from kizy.orchestrator.settings import Settings
+from kizy.orchestrator.shelf import Shelf
 from kizy.orchestrator.templates.server import ServerFacts
 
 from tests.fakes.comfyui import recorded_object_info
@@ -48,9 +53,17 @@ def wish(**values: Any) -> GenerationRequest:
     return GenerationRequest.model_validate({"prompt": "a fox", **values})
 
 
+def offer_of(servers: Sequence[Server], preferred: str | None) -> ComfyOffer:
+    return ComfyOffer(servers, preferred, Shelf(Settings()))
+
+
+def model(family_id: str) -> ModelEntry:
+    return entry("some.safetensors", family_id)
+
+
 def model_of(*servers: Server, preferred: str | None = None, **values: Any) -> tuple[str, str]:
     """(name, family) of the model that is taken."""
-    entry, why = ComfyOffer(servers, preferred).model(wish(**values))
+    entry, why = offer_of(servers, preferred).model(wish(**values))
     assert why
     return entry.name, entry.family or ""
 
@@ -113,19 +126,19 @@ def test_the_starter_needs_the_node_pack() -> None:
 
 def test_a_lora_is_found_on_any_server_by_its_name() -> None:
     first, second = server("first"), server("second", loras=["people/nadia.safetensors"])
-    offer = ComfyOffer([first, second], None)
+    offer = offer_of([first, second], None)
     request = wish(loras=[{"name": "nadia", "model_weight": 0.7}])
-    (chosen,) = offer.loras(request, family("sdxl"))
+    (chosen,) = offer.loras(request, model("sdxl")).loras
     assert chosen.file.name == "people/nadia.safetensors"
-    assert (chosen.model_weight, chosen.clip_weight) == (0.7, None)
-    assert offer.loras(wish(), family("sdxl")) == offer.loras(wish(loras="none"), family("sdxl"))
+    assert (chosen.model_weight, chosen.clip_weight) == (0.7, 0.7)
+    assert not offer.loras(wish(), model("sdxl")).loras
 
 
 def test_a_lora_that_no_server_lists_is_unknown_even_if_it_lies_here(kizy_home: Path) -> None:
     lora(kizy_home, "nadia", context=768)
-    offer = ComfyOffer([server(loras=["nadja.safetensors"])], None)
+    offer = offer_of([server(loras=["nadja.safetensors"])], None)
     with pytest.raises(UnknownNameError, match='Did you mean "nadja"') as caught:
-        offer.loras(wish(loras=[{"name": "nadia"}]), family("sd15"))
+        offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15"))
     assert caught.value.code == "lora_unknown"
 
 
@@ -139,22 +152,22 @@ def lora(home: Path, name: str, *, context: int) -> Path:
 
 def test_a_lora_of_another_family_is_told_where_kizy_has_the_file_too(kizy_home: Path) -> None:
     lora(kizy_home, "nadia", context=384)
-    offer = ComfyOffer([server(loras=["nadia.safetensors"])], None)
-    with pytest.raises(ModelFileError, match="made for Kizy Starter") as caught:
-        offer.loras(wish(loras=[{"name": "nadia"}]), family("sd15"))
+    offer = offer_of([server(loras=["nadia.safetensors"])], None)
+    with pytest.raises(ModelFileError, match="for Kizy Starter") as caught:
+        offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15"))
     assert caught.value.code == "lora_other_family"
 
 
 def test_where_kizy_has_the_same_lora_its_hash_goes_into_the_plan(kizy_home: Path) -> None:
     lora(kizy_home, "nadia", context=768)
-    offer = ComfyOffer([server(loras=["nadia.safetensors"])], None)
-    (chosen,) = offer.loras(wish(loras=[{"name": "nadia"}]), family("sd15"))
+    offer = offer_of([server(loras=["nadia.safetensors"])], None)
+    (chosen,) = offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15")).loras
     assert chosen.file.sha256 is not None
 
 
 def test_the_enlarger_is_kizys_own_or_one_that_enlarges_four_times() -> None:
     def enlarger(*listed: str) -> str | None:
-        facts = ComfyOffer([server(upscale_models=list(listed))], None).engine(family("sdxl"))
+        facts = offer_of([server(upscale_models=list(listed))], None).engine(family("sdxl"))
         return facts.enlarger.name if facts.enlarger is not None else None
 
     assert enlarger("4x-UltraSharp.pth", "kizy-enlarger-x4.safetensors") == "starter-enlarger-x4"
@@ -163,7 +176,40 @@ def test_the_enlarger_is_kizys_own_or_one_that_enlarges_four_times() -> None:
     assert enlarger() is None
 
 
+def test_samplers_are_those_of_all_servers() -> None:
+    first, second = server("first"), server("second", checkpoints=[SDXL])
+    own = second.facts.object_info["KSampler"]["input"]["required"]["sampler_name"][0]
+    own.append("of_a_pack")
+    listed = ComfyOffer([first, second], None, Shelf(Settings())).engine(family("sdxl")).samplers
+    assert "of_a_pack" in listed and "euler" in listed
+    assert len(set(listed)) == len(listed)
+
+
+def test_the_enlarger_is_one_of_a_server_that_has_the_family() -> None:
+    first = server("first", upscale_models=["4x-first.pth"])
+    second = server("second", checkpoints=[SDXL], upscale_models=["4x-second.pth"])
+    found = ComfyOffer([first, second], None, Shelf(Settings())).engine(family("sdxl")).enlarger
+    assert found is not None and found.name == "4x-second.pth"
+
+
+def test_a_24_gib_card_draws_with_flux_and_a_12_gib_card_with_its_8_bit_file() -> None:
+    gib = 2**30
+    whole, small = "flux1-dev.safetensors", "flux1-dev-fp8.safetensors"
+    there = server(diffusion_models=[whole], checkpoints=[SDXL], memory=24 * gib)
+    assert model_of(there) == (whole, "flux1-dev")
+    files = {"diffusion_models": [whole], "checkpoints": [SD15, small]}
+    assert model_of(server(memory=12 * gib, **files)) == (small, "flux1-dev")
+    assert model_of(server(memory=8 * gib, **files)) == (SD15, "sd15")
+
+
+def test_a_model_that_changes_pictures_is_taken_for_text_only_if_it_is_named() -> None:
+    kontext = "flux1-dev-kontext_fp8_scaled.safetensors"
+    there = server(diffusion_models=[kontext], checkpoints=[SD15])
+    assert model_of(there) == (SD15, "sd15")
+    assert model_of(there, model="flux1-dev-kontext_fp8_scaled")[1] == "flux1-kontext"
+
+
 def test_the_engine_says_on_which_servers() -> None:
-    facts = ComfyOffer([server("one"), server("two")], None).engine(family("sdxl"))
+    facts = offer_of([server("one"), server("two")], None).engine(family("sdxl"))
     assert (facts.kind, facts.why) == ("comfyui", "on one, two")
     assert "euler" in facts.samplers

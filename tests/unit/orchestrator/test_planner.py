@@ -18,6 +18,7 @@ from kizy.orchestrator.planner import (
     Choices,
     ChosenLora,
     EngineFacts,
+    LoraChoices,
     PictureFacts,
     make_plan,
 )
@@ -40,7 +41,7 @@ def choices(of: str = "starter", **changes: Any) -> Choices:
         "style": None,
         "style_reason": None,
         "style_in_prompt": False,
-        "loras": (),
+        "loras": LoraChoices(),
         "start": None,
         "mask": None,
         "seed": 77,
@@ -54,9 +55,13 @@ def styled(name: str, *, in_prompt: bool = False, of: str = "starter") -> Choice
     return choices(of, style=style, style_reason="you asked for it", style_in_prompt=in_prompt)
 
 
-def lora(name: str = "fox", *triggers: str, weight=None, clip=None) -> ChosenLora:
+def lora(name: str = "fox", *triggers: str, weight=1.0, clip=None, why="it fits") -> ChosenLora:
     file = ModelFile(name=name, path=f"/{name}.safetensors", sha256="0" * 64)
-    return ChosenLora(file, triggers, weight, clip)
+    return ChosenLora(file, triggers, weight, weight if clip is None else clip, why)
+
+
+def loras(*chosen: ChosenLora, **more) -> LoraChoices:
+    return LoraChoices(chosen, **more)
 
 
 def picture(width: int, height: int) -> PictureFacts:
@@ -71,7 +76,9 @@ def test_the_same_facts_give_the_same_plan() -> None:
     request = wish(loras=[{"name": "fox"}], start=START, mask={"picture": "mask.png"})
 
     def facts() -> Choices:
-        return choices(start=picture(300, 200), mask=picture(300, 200), loras=(lora("fox", "fx"),))
+        return choices(
+            start=picture(300, 200), mask=picture(300, 200), loras=loras(lora("fox", "fx"))
+        )
 
     assert make_plan(request, facts()) == make_plan(request, facts())
 
@@ -143,38 +150,26 @@ def test_without_a_style_the_prompt_stays() -> None:
 
 
 def test_a_trigger_is_added() -> None:
-    plan = make_plan(wish("a fox"), choices(loras=(lora("x", "zk9 fox"),)))
+    plan = make_plan(wish("a fox"), choices(loras=loras(lora("x", "zk9 fox"))))
     assert plan.prompt == "a fox, zk9 fox"
 
 
-def test_a_trigger_that_the_prompt_says_is_not_added() -> None:
-    plan = make_plan(wish("a ZK9 running"), choices(loras=(lora("x", "zk9"),)))
-    assert plan.prompt == "a ZK9 running"
-
-
-def test_a_trigger_of_two_loras_is_added_once() -> None:
-    both = (lora("x", "zk9"), lora("y", "zk9"))
-    assert make_plan(wish("a fox"), choices(loras=both)).prompt.count("zk9") == 1
-
-
-def test_a_trigger_inside_another_word_does_not_count_as_said() -> None:
-    plan = make_plan(wish("a catalogue"), choices(loras=(lora("x", "cat"),)))
-    assert plan.prompt == "a catalogue, cat"
-
-
 def test_a_lora_keeps_its_weights_and_content() -> None:
-    plan = make_plan(wish(), choices(loras=(lora("fox", weight=0.5, clip=0.25),)))
+    plan = make_plan(wish(), choices(loras=loras(lora("fox", weight=0.5, clip=0.25))))
     found = plan.loras[0]
     assert (found.model_weight, found.clip_weight, found.file.sha256) == (0.5, 0.25, "0" * 64)
 
 
-def test_a_loras_text_weight_is_its_model_weight_unless_given() -> None:
-    plan = make_plan(wish(), choices(loras=(lora("fox", weight=0.5),)))
-    assert plan.loras[0].clip_weight == 0.5
+def test_why_a_lora_was_picked_is_told_with_its_trigger() -> None:
+    plan = make_plan(wish(), choices(loras=loras(lora("x", "zk9", why="You asked for foxes."))))
+    (told,) = [reason for reason in plan.reasons if reason.choice == "lora"]
+    assert (told.value, told.why) == ("x:1", "You asked for foxes. Its trigger: zk9.")
 
 
-def test_a_loras_weight_is_one_unless_given() -> None:
-    assert make_plan(wish(), choices(loras=(lora("fox"),))).loras[0].model_weight == 1.0
+def test_why_no_lora_was_picked_is_told() -> None:
+    facts = choices(loras=loras(why_none="None is about foxes.", by_words_only=True))
+    told = {reason.choice: reason.value for reason in make_plan(wish(), facts).reasons}
+    assert told["lora"] == "none" and told["lora search"] == "by words only"
 
 
 def test_the_negative_prompt_is_kept_where_the_family_reads_it() -> None:
@@ -223,6 +218,12 @@ def test_under_a_mask_the_start_pictures_size_is_saved() -> None:
 def test_strength_depends_on_whether_there_is_a_mask(mask, strength: float) -> None:
     facts = choices(start=picture(64, 64), mask=picture(64, 64) if mask else None)
     assert make_plan(wish(start=START, mask=mask), facts).start.strength == strength
+
+
+def test_a_model_that_sees_the_picture_draws_all_of_it_anew() -> None:
+    plan = make_plan(wish(start=START), choices("flux1-kontext", start=picture(640, 480)))
+    assert plan.start is not None and plan.start.strength == 1.0
+    assert "changes the picture" in next(r.why for r in plan.reasons if r.choice == "strength")
 
 
 def test_a_given_strength_is_kept() -> None:
@@ -280,7 +281,7 @@ def test_the_enlarge_stage_has_the_factor_of_the_sizes() -> None:
 
 def test_a_plan_survives_json() -> None:
     request = wish(start=START, mask={"picture": "m.png"})
-    facts = choices(start=picture(64, 64), mask=picture(64, 64), loras=(lora("a", "b"),))
+    facts = choices(start=picture(64, 64), mask=picture(64, 64), loras=loras(lora("a", "b")))
     plan = make_plan(request, facts)
     assert Plan.model_validate_json(plan.model_dump_json()) == plan
 
@@ -334,3 +335,9 @@ def test_without_an_enlarger_enlarging_is_refused_only_when_it_was_asked_for() -
     with pytest.raises(InputError) as caught:
         make_plan(wish(enlarge={"factor": 2}), choices(engine=bare))
     assert caught.value.code == "feature_unavailable"
+
+
+def test_a_variants_prompt_begins_with_its_quality_tags() -> None:
+    facts = choices("sdxl", family=family("sdxl").as_variant("pony"))
+    assert make_plan(wish("a fox"), facts).prompt.startswith("score_9, score_8_up")
+    assert make_plan(wish("score_9, a fox"), facts).prompt.count("score_9") == 1

@@ -41,9 +41,15 @@ CHECKPOINT = "v1-5-pruned-emaonly.safetensors"
 
 
 class Studio:
-    """An engine over fakes, and the folder that it saves into."""
+    """An engine over fakes, and the folder that it saves into.
 
-    def __init__(self, folder: Path, fakes: list[FakeComfyUI], **options: Any) -> None:
+    `again`: its jobs may have been started by an earlier process.
+    """
+
+    def __init__(
+        self, folder: Path, fakes: list[FakeComfyUI], *, again: bool = False, **options: Any
+    ) -> None:
+        self.again = again
         self.clients = [
             ComfyClient(Address(f"server {i + 1}", fake.url), timing=QUICK)
             for i, fake in enumerate(fakes)
@@ -52,9 +58,9 @@ class Studio:
         save = PictureFolder(folder, "0").save_png
         self.engine = ComfyEngine(pool, self.clients, save, **options)
 
-    def start(self, plan: Plan) -> str:
-        job_id = str(uuid.uuid4())
-        self.engine.start(plan, job_id)
+    def start(self, plan: Plan, job_id: str | None = None) -> str:
+        job_id = job_id or str(uuid.uuid4())
+        self.engine.start(plan, job_id, again=self.again)
         return job_id
 
     def events(self, job_id: str) -> list[Event]:

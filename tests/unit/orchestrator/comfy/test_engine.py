@@ -100,8 +100,8 @@ def test_another_process_takes_up_a_job_without_drawing_it_again(
 ) -> None:
     job_id = studio.start(plan_of())
     studio.events(job_id)
-    later = Studio(tmp_path / "later", [fake], resume=True)
-    later.engine.start(plan_of(), job_id)
+    later = Studio(tmp_path / "later", [fake], again=True)
+    later.start(plan_of(), job_id)
     events = later.events(job_id)
     assert len(of_kind(events, "artifact")) == 1
     assert fake.ran(job_id) == 1

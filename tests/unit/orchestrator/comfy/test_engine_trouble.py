@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from kizy.orchestrator.engines.base import Handle
-from kizy.orchestrator.engines.comfy.engine import ComfyEngine
+from kizy.orchestrator.engines.comfy.engine import ComfyEngine, prompt_of
 from kizy.orchestrator.engines.comfy.pool import Pool
+from kizy.orchestrator.engines.comfy.saved import SavedPictures
 from kizy.orchestrator.storage.pictures import PictureFolder
 
 from tests.fakes.comfyui import FakeComfyUI
@@ -29,7 +30,7 @@ def fakes() -> Iterator[list[FakeComfyUI]]:
 
 @pytest.fixture
 def make(fakes: list[FakeComfyUI], tmp_path: Path) -> Iterator[Callable[..., Studio]]:
-    """make(fake, ..., resume=...): an engine over those; the first one alone if none is named."""
+    """make(fake, ..., again=...): an engine over those; the first one alone if none is named."""
     studios: list[Studio] = []
 
     def make(*chosen: FakeComfyUI, **options: Any) -> Studio:
@@ -98,7 +99,7 @@ def test_a_job_that_is_taken_up_waits_for_a_server_that_is_away(
 ) -> None:
     """After a power cut Kizy may be there before ComfyUI."""
     fakes[0].stop()
-    studio = make(resume=True)
+    studio = make(again=True)
     job_id = studio.start(plan_of())
     threading.Event().wait(0.05)
     fakes[0].start()
@@ -119,7 +120,7 @@ def test_a_job_that_is_taken_up_is_tiled_too_when_memory_runs_out(
     fakes: list[FakeComfyUI], make: Callable[..., Studio]
 ) -> None:
     fakes[0].faults.out_of_memory("VAEDecode", times=None)
-    studio = make(resume=True)
+    studio = make(again=True)
     job_id = studio.start(plan_of())
     assert end_of(studio.events(job_id)).state == "succeeded"
     assert fakes[0].ran(job_id, "VAEDecodeTiled") == 1
@@ -143,14 +144,71 @@ def test_the_end_of_a_first_try_is_not_taken_for_that_of_the_second(
     assert end_of(studio.events(job_id)).state == "succeeded"
 
 
+def test_a_job_that_is_taken_up_saves_nothing_again(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio], tmp_path: Path
+) -> None:
+    """Also when its server forgot everything: what is saved is not drawn again either."""
+    saved = SavedPictures(tmp_path / "saved.jsonl")
+    first = make(saved=saved)
+    job_id = first.start(plan_of(count=3))
+    before = [e.artifact for e in of_kind(first.events(job_id), "artifact")]
+    gone = min(before, key=lambda artifact: artifact.seed)
+    Path(gone.path).unlink()
+    fakes[0].restart()
+    later = make(saved=saved, again=True)
+    later.start(plan_of(count=3), job_id)
+    events = later.events(job_id)
+    after = {e.artifact.seed: e.artifact for e in of_kind(events, "artifact")}
+    assert end_of(events).state == "succeeded" and sorted(after) == [7, 8, 9]
+    assert [after[a.seed] for a in before if a != gone] == [a for a in before if a != gone]
+    assert len(list((tmp_path / "pictures-1").iterdir())) == 1
+    ids = [prompt_of(job_id, index) for index in range(3)]
+    assert [fakes[0].ran(prompt_id) for prompt_id in ids] == [2, 1, 1]
+
+
+def test_servers_may_come_and_go_while_an_engine_lives(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio]
+) -> None:
+    studio = make(*fakes)
+    first, second = studio.clients
+    studio.engine.use([first])
+    fakes[0].pace.hold("step")
+    job_id = studio.start(plan_of())
+    fakes[0].pace.wait()
+    studio.engine.use([second])
+    other = studio.start(plan_of())
+    assert end_of(studio.events(other)).state == "succeeded"
+    fakes[0].pace.release()
+    assert end_of(studio.events(job_id)).state == "succeeded"
+    assert [fake.ran(job_id) for fake in fakes] == [1, 0]
+    assert [fake.ran(other) for fake in fakes] == [0, 1]
+
+
+def test_a_job_that_waits_takes_a_server_that_comes(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio]
+) -> None:
+    studio = make(*fakes)
+    first, second = studio.clients
+    studio.engine.use([first])
+    fakes[0].pace.hold("step")
+    studio.start(plan_of(count=2))
+    fakes[0].pace.wait()
+    third = studio.start(plan_of())
+    threading.Event().wait(0.05)
+    studio.engine.use([first, second])
+    assert end_of(studio.events(third)).state == "succeeded"
+    assert fakes[1].ran(third) == 1
+    fakes[0].pace.release()
+
+
 @pytest.mark.parametrize("there", [0, 1])
 def test_a_job_is_taken_up_on_the_server_that_has_it(
     fakes: list[FakeComfyUI], make: Callable[..., Studio], there: int
 ) -> None:
     job_id = make(fakes[there]).start(plan_of())
     until(lambda: fakes[there].history().get(job_id) == "success")
-    later = make(*fakes, resume=True)
-    later.engine.start(plan_of(), job_id)
+    later = make(*fakes, again=True)
+    later.start(plan_of(), job_id)
     assert end_of(later.events(job_id)).state == "succeeded"
     assert [fake.ran(job_id) for fake in fakes] == [1 - there, there]
 

@@ -303,6 +303,38 @@ def test_a_start_picture_takes_the_place_of_the_empty_latent(
     assert compiled.samplers == {"5": 15}
 
 
+def test_kontext_sees_the_start_picture_beside_the_noise(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    """As ComfyUI's own template: CLIPTextEncode, ReferenceLatent and FluxGuidance into KSampler."""
+    compiled = compiled_on(server, make_plan("flux1-kontext", start=1.0))
+    assert source(compiled, "Sample", "positive") == "Picture to change"
+    assert source(compiled, "Picture to change", "conditioning") == "Guidance"
+    assert source(compiled, "Picture to change", "latent") == "Encode picture to change"
+    scale = "Scale to a size that the model knows"
+    assert source(compiled, "Encode picture to change", "pixels") == scale
+    assert source(compiled, scale, "image") == "Start picture on white"
+    assert source(compiled, "Sample", "latent_image") == "Encode start picture"
+    assert node(compiled, "Sample")["inputs"]["denoise"] == 1.0
+    assert len(compiled.uploads) == 1
+
+
+def test_kontext_without_a_picture_draws_from_text(
+    make_plan: MakePlan, server_with: ServerWith
+) -> None:
+    server = server_with(without=("ReferenceLatent",))
+    compiled = compiled_on(server, make_plan("flux1-kontext"))
+    assert source(compiled, "Sample", "positive") == "Guidance"
+    with pytest.raises(EngineError, match="no node ReferenceLatent"):
+        compiled_on(server, make_plan("flux1-kontext", start=1.0))
+
+
+def test_other_families_only_begin_with_the_start_picture(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    assert "Picture to change" not in titles(compiled_on(server, make_plan("sdxl", start=0.6)))
+
+
 def test_a_picture_that_is_used_twice_is_uploaded_once(
     make_plan: MakePlan, server: ServerFacts, picture: Callable[..., InputPicture]
 ) -> None:

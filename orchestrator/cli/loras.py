@@ -1,0 +1,358 @@
+"""`kizy loras`: what there is, what is found by words, and what is chosen for a prompt, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ...catalog.card import Card
+from ...catalog.offer import in_bytes
+from ...core.errors import InputError
+from ..settings import load_settings
+from ..shelf import Shelf
+from .told import (
+    STATES,
+    document,
+    family_in_words,
+    family_named,
+    line,
+    made_for_words,
+    plural,
+    scanning,
+    shown,
+)
+
+if TYPE_CHECKING:
+    from ...catalog.index import FileRecord
+    from ...catalog.select import Choice
+
+TRIGGERS_SHOWN = 3
+LETTERS_SHOWN = 40
+
+NOT_BY_MEANING = (
+    "By words alone: to find by meaning, install the libraries for drawing here "
+    '(python -m pip install "kizy[local]").'
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `kizy loras why` goes by; None or empty: as Kizy finds it, or as the settings say."""
+
+    family: str | None = None
+    model: str | None = None
+    most: int | None = None
+    folders: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+def loras(*, family: str | None, as_json: bool) -> None:
+    """Print all LoRAs. Raises UnknownNameError `family_unknown`, StorageError."""
+    wanted = family_named(family) if family is not None else None
+    shelf = Shelf(load_settings())
+    with scanning(shelf):
+        records = [r for r in shelf.files() if wanted is None or _is_of(r.card, wanted)]
+    shelf.in_background()
+    if as_json:
+        folders = [{"path": shown(f.path), "of": f.origin} for f in shelf.folders]
+        document({"loras": [_as_dict(record) for record in records], "folders": folders})
+        return
+    console = Console()
+    if not records:
+        _say_none(console, shelf, wanted)
+        return
+    usable = [record for record in records if record.health == "ok"]
+    usable.sort(key=lambda r: (r.card.name.casefold(), r.card.key))
+    if usable:
+        console.print(_table(usable))
+    broken = [record for record in records if record.health != "ok"]
+    if broken:
+        console.print()
+        line(console, "These cannot be used:", "bold")
+        for record in broken:
+            line(console, str(record.path))
+            line(
+                console,
+                record.card.problem or STATES.get(record.health, record.health),
+                "dim",
+                indent=4,
+            )
+    console.print()
+    line(console, _summary(usable, broken), "bold")
+
+
+def search(words: str, *, family: str | None, as_json: bool) -> None:
+    """Print what the words may mean. Raises as `loras`, and InputError `request_invalid`."""
+    from ..lora_search import search as find
+
+    if not words.split():
+        fix = 'Say what you look for: kizy loras search "ink drawing"'
+        raise InputError("request_invalid", "There are no words to look for.", fix=fix)
+    wanted = family_named(family) if family is not None else None
+    shelf = Shelf(load_settings())
+    with scanning(shelf):
+        notices = shelf.learn_a_few()
+    found = find(
+        words,
+        shelf.library(),
+        families={wanted[0]} if wanted is not None else None,
+        variant=wanted[1] if wanted is not None else None,
+        scope=shelf.scope(),
+    )
+    shelf.in_background()
+    if as_json:
+        hits = [{**_card(h.card), "score": round(h.score, 3), "why": h.why} for h in found.hits]
+        document(
+            {
+                "words": words,
+                "found": hits,
+                "more": found.more,
+                "by_words_only": found.by_words_only,
+                "notices": list(notices),
+            }
+        )
+        return
+    console = Console()
+    for hit in found.hits:
+        line(console, f"{hit.card.name}  ({_short(hit.card)})", "bold")
+        line(console, hit.why, indent=4)
+    if not found.hits:
+        line(console, f'No LoRA here is about "{words}".')
+        line(console, "Get one with `kizy loras add ADDRESS`, from Civitai or Hugging Face.", "dim")
+    if found.more:
+        line(console, f"{found.more:,} more come less close.", "dim")
+    if found.hidden:
+        text = f"{plural(found.hidden, 'adult LoRA')} not shown: the setting loras.adult is off."
+        line(console, text, "dim")
+    _tell_notices(console, notices, by_words_only=found.by_words_only and not notices)
+
+
+def why(prompt: str, *, wanted: Wanted, as_json: bool) -> None:
+    """Print the choice for a prompt. Raises as `loras`, and UnknownNameError `model_unknown`."""
+    if not prompt.split():
+        fix = 'Say what you want to see: kizy loras why "a fox, ink drawing"'
+        raise InputError("prompt_empty", "The prompt has no words.", fix=fix)
+    if wanted.family is not None and wanted.model is not None:
+        message = "--family and --model both say which LoRAs fit; give one of them."
+        raise InputError("request_invalid", message)
+    if wanted.most is not None and wanted.most < 0:
+        raise InputError("request_invalid", "--max is at least 0.")
+    settings = load_settings()
+    shelf = Shelf(settings)
+    with scanning(shelf):
+        family, variant, because = _family_for(prompt, wanted, shelf)
+    choice = shelf.select(
+        prompt,
+        family,
+        variant=variant,
+        scope=shelf.scope(wanted.folders, wanted.tags),
+        max_loras=wanted.most,
+    )
+    shelf.in_background()
+    if as_json:
+        document(
+            {"prompt": prompt, "family": family, "variant": variant, "because": because}
+            | _choice(choice)
+        )
+        return
+    console = Console()
+    line(console, f"For {family_in_words(family, variant)}: {because}", "dim")
+    console.print()
+    tell_choice(console, choice)
+
+
+def tell_choice(console: Console, choice: Choice) -> None:
+    """A choice in full: picked, refused, runners-up, and what else to know."""
+    for picked in choice.picked:
+        line(console, f"{picked.card.name}  (strength {_weights(picked)})", "bold")
+        if picked.triggers:
+            line(console, f"Adds to your prompt: {', '.join(picked.triggers)}", indent=4)
+        line(console, picked.why, indent=4)
+    if choice.why_none is not None:
+        line(console, "No LoRA is used.", "bold")
+        line(console, choice.why_none, indent=4)
+    for refused in choice.refused:
+        name = refused.card.name if refused.card is not None else refused.named.name
+        line(console, f"{name}  (refused)", "bold")
+        line(console, refused.why, indent=4)
+    if choice.runners_up:
+        console.print()
+        line(console, "Looked at, not taken:", "dim")
+        for card, reason in choice.runners_up:
+            line(console, f"{card.name}  ({_short(card)})")
+            line(console, reason, "dim", indent=4)
+    by_words = choice.by_words_only and not choice.notices
+    _tell_notices(console, choice.notices, by_words_only=by_words)
+
+
+def _weights(picked: Any) -> str:
+    same = picked.model_weight == picked.clip_weight
+    clip = "" if same else f", text {picked.clip_weight:g}"
+    return f"{picked.model_weight:g}{clip}"
+
+
+def _tell_notices(console: Console, notices: Sequence[str], *, by_words_only: bool) -> None:
+    from ...language import available
+
+    told = [f"Note: {notice}" for notice in notices]
+    if by_words_only and not available():
+        told.append(NOT_BY_MEANING)
+    if told:
+        console.print()
+    for text in told:
+        line(console, text, "dim")
+
+
+def _family_for(prompt: str, wanted: Wanted, shelf: Shelf) -> tuple[str, str | None, str]:
+    """(family, variant, why this one)."""
+    from ..models_here import find_here, models_here
+
+    if wanted.family is not None:
+        return *family_named(wanted.family), "you named it."
+    settings = load_settings()
+    here = models_here(settings)
+    if wanted.model is not None:
+        entry = find_here(wanted.model, here)
+        if entry.family is None:
+            message = f"Kizy does not know which family of models {entry.name} is of."
+            fix = "Name the family with --family."
+            raise InputError("request_invalid", message, fix=fix)
+        return entry.family, entry.variant, f'the family of "{entry.name}", which you named.'
+    model = here.choose(prompt).choice.model
+    most = Counter(
+        card.family for card in shelf.library().cards if card.family and card.problem is None
+    )
+    if model is not None and model.family is not None and (model.family in most or not most):
+        return model.family, model.variant, f'Kizy would draw this with "{model.name}".'
+    if not most:
+        return "sdxl", None, "there is neither a model nor a LoRA here."
+    family, many = most.most_common(1)[0]
+    lacking = f'your model "{model.name}" has none' if model is not None else "there is no model"
+    because = f"{lacking}, and {plural(many, 'LoRA')} of yours are for this family."
+    return family, None, because if many > 1 else because.replace("are for", "is for")
+
+
+def _is_of(card: Card, wanted: tuple[str, str | None]) -> bool:
+    family, variant = wanted
+    return card.family == family and (variant is None or card.variant == variant)
+
+
+def _table(records: Sequence[FileRecord]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Name", "For", "Trigger words", "Rank", "Size", "Health"):
+        right = heading in ("Rank", "Size")
+        table.add_column(heading, overflow="fold", justify="right" if right else "left")
+    for record in records:
+        card = record.card
+        cells = (
+            card.name,
+            made_for_words(card, record.made_for),
+            _triggers(card),
+            str(record.rank or ""),
+            in_bytes(record.size),
+            "ok, adult" if card.mature else "ok",
+        )
+        table.add_row(*(Text(shown(cell)) for cell in cells))
+    return table
+
+
+def _triggers(card: Card) -> str:
+    from ...catalog.card_words import trigger_phrases
+
+    phrases = trigger_phrases(card)
+    text = ", ".join(phrases[:TRIGGERS_SHOWN])
+    more = f" +{len(phrases) - TRIGGERS_SHOWN}" if len(phrases) > TRIGGERS_SHOWN else ""
+    if len(text) > LETTERS_SHOWN:
+        text = text[: LETTERS_SHOWN - 1].rstrip() + "…"
+    return text + more
+
+
+def _summary(usable: Sequence[FileRecord], broken: Sequence[FileRecord]) -> str:
+    of = Counter(family_in_words(record.card.family) for record in usable)
+    parts = [f"{many:,} for {name}" for name, many in of.most_common() if name != "unknown"]
+    if of["unknown"]:
+        parts.append(f"{of['unknown']:,} for models that Kizy does not know")
+    size = in_bytes(sum(record.size for record in usable))
+    text = f"{plural(len(usable), 'LoRA')}, {size}"
+    text += f": {', '.join(parts)}." if parts else "."
+    if broken:
+        text += f" {len(broken):,} cannot be used."
+    return text
+
+
+def _say_none(console: Console, shelf: Shelf, wanted: tuple[str, str | None] | None) -> None:
+    if wanted is not None:
+        line(console, f"You have no LoRA for {family_in_words(*wanted)}.")
+        line(console, "`kizy loras` lists those that you have.", "dim")
+        return
+    line(console, "You have no LoRAs yet. Kizy looked in:")
+    for folder in shelf.folders:
+        line(console, f"    {folder.path}")
+    console.print()
+    line(console, "To get one:    kizy loras add ADDRESS   (a page on Civitai or Hugging Face)")
+    line(console, "From a file:   kizy loras add FILE.safetensors")
+    line(console, "If they lie elsewhere, set `folders` in the table [loras] of kizy.toml.")
+
+
+def _short(card: Card) -> str:
+    adult = ", adult" if card.mature else ""
+    return f"{family_in_words(card.family, card.variant)}{adult}"
+
+
+def _card(card: Card) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "path": card.key,
+        "family": card.family,
+        "variant": card.variant,
+        "triggers": list(card.triggers),
+        "problem": card.problem,
+    }
+
+
+def _as_dict(record: FileRecord) -> dict[str, Any]:
+    card = record.card
+    return _card(card) | {
+        "kind": card.kind,
+        "about": card.about,
+        "tags": list(card.tags),
+        "folder": card.folder,
+        "size": record.size,
+        "health": record.health,
+        "form": record.form,
+        "made_for": record.made_for,
+        "rank": record.rank,
+        "alpha": record.alpha,
+        "text_encoder": record.text_encoder,
+        "weight": card.weight,
+        "mature": card.mature,
+        "sha256": record.sha256,
+    }
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    picked = [
+        _card(one.card)
+        | {
+            "model_weight": one.model_weight,
+            "clip_weight": one.clip_weight,
+            "inserted": list(one.triggers),
+            "why": one.why,
+            "score": one.score,
+        }
+        for one in choice.picked
+    ]
+    return {
+        "picked": picked,
+        "why_none": choice.why_none,
+        "refused": [{"name": one.named.name, "why": one.why} for one in choice.refused],
+        "runners_up": [_card(card) | {"why": reason} for card, reason in choice.runners_up],
+        "by_words_only": choice.by_words_only,
+        "notices": list(choice.notices),
+    }

@@ -1,0 +1,173 @@
+"""`kizy models`: what is installed, what is found by words, and which one a prompt would get."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ...catalog.card import Card
+from ...catalog.family import load_families
+from ...catalog.models import ModelEntry, list_models
+from ...core.errors import InputError
+from ...core.home import models_folder
+from ..models_here import Chosen, ModelHere, ModelsHere, models_here
+from ..settings import load_settings
+from .told import document, family_in_words, family_named, line, shown
+
+
+def models(*, as_json: bool) -> None:
+    """The installed models."""
+    entries = list_models()
+    if as_json:
+        print(json.dumps({"models": [_as_dict(entry) for entry in entries]}))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Name", "Family", "Kind", "Size", "State"):
+        table.add_column(heading, overflow="fold")
+    for entry in entries:
+        table.add_row(
+            Text(shown(entry.name)),
+            Text(family_in_words(entry.family, entry.variant)),
+            Text(entry.kind),
+            Text(f"{entry.size / 1e6:,.0f} MB" if entry.size else ""),
+            Text(shown(entry.problem or "ready")),
+        )
+    console = Console()
+    console.print(table)
+    line(console, f"More go into {models_folder()} (diffusers folders).", "dim")
+    line(console, "`kizy models add ADDRESS` gets one from Civitai or Hugging Face.", "dim")
+
+
+def search(words: str, *, family: str | None, as_json: bool) -> None:
+    """Print the models whose name or family holds the words, on this machine and on servers.
+
+    Raises InputError `request_invalid`, `settings_invalid`; UnknownNameError `family_unknown`.
+    """
+    if not words.split():
+        fix = 'Say what you look for: kizy models search "xl photo"'
+        raise InputError("request_invalid", "There are no words to look for.", fix=fix)
+    wanted = family_named(family) if family is not None else None
+    here = models_here(load_settings())
+    scored = [(_hits(words, model.entry), model) for model in here.all]
+    found = [
+        model
+        for hits, model in sorted(scored, key=lambda pair: (-pair[0], pair[1].entry.name))
+        if hits and (wanted is None or _is_of(model.entry, wanted))
+    ]
+    if as_json:
+        document({"words": words, "found": [_here(m) for m in found], "notes": list(here.notes)})
+        return
+    console = Console()
+    for model in found:
+        entry = model.entry
+        line(console, entry.name, "bold")
+        where = f"{family_in_words(entry.family, entry.variant)}, on {model.where}"
+        line(console, f"{where}: {model.problem}" if model.problem else where, indent=4)
+    if not found:
+        line(console, f'No model here is called "{words}", nor of a family called so.')
+        line(console, "`kizy models why PROMPT` says which one suits a prompt.", "dim")
+    _tell_notes(console, here)
+
+
+def why(prompt: str, *, as_json: bool) -> None:
+    """Print which model a prompt would get. Raises InputError `prompt_empty`, ..."""
+    if not prompt.split():
+        fix = 'Say what you want to see: kizy models why "a photo of a street at night"'
+        raise InputError("prompt_empty", "The prompt has no words.", fix=fix)
+    settings = load_settings()
+    here = models_here(settings)
+    chosen = here.choose(prompt)
+    choice = chosen.choice
+    if as_json:
+        document({"prompt": prompt} | _choice(chosen, here, settings.model))
+        return
+    console = Console()
+    model = choice.model
+    if model is None:
+        line(console, "There is no model to draw with.", "bold")
+        line(console, choice.why, indent=4)
+    else:
+        named = f"{model.name}  ({_of(model)}, on {chosen.models[model.key].where})"
+        line(console, named, "bold")
+        line(console, choice.why, indent=4)
+    if choice.runners_up:
+        console.print()
+        line(console, "Looked at, not taken:", "dim")
+        for card, reason in choice.runners_up:
+            line(console, f"{card.name}  ({_of(card)}, on {chosen.models[card.key].where})")
+            line(console, reason, "dim", indent=4)
+    if settings.model is not None:
+        console.print()
+        text = f'Note: your settings name the model "{settings.model}", which is taken in any case.'
+        line(console, text, "dim")
+    _tell_notes(console, here)
+
+
+def _hits(words: str, entry: ModelEntry) -> int:
+    """How many of the words its name, family and fine-tune hold; 0 unless they hold all."""
+    known = load_families().get(entry.family or "")
+    variant = known.variant(entry.variant) if known and entry.variant else None
+    texts = [entry.name, *((known.id, known.name, *known.aliases) if known else ())]
+    texts += (variant.name, *variant.aliases) if variant else ()
+    held = [text.casefold() for text in texts]
+    parts = words.casefold().split()
+    hits = sum(any(part in text for text in held) for part in parts)
+    whole = " ".join(parts) in entry.name.casefold()
+    return hits + whole if hits == len(parts) or whole else 0
+
+
+def _is_of(entry: ModelEntry, wanted: tuple[str, str | None]) -> bool:
+    family, variant = wanted
+    return entry.family == family and (variant is None or entry.variant == variant)
+
+
+def _of(card: Card) -> str:
+    return family_in_words(card.family, card.variant)
+
+
+def _tell_notes(console: Console, here: ModelsHere) -> None:
+    for note in here.notes:
+        line(console, f"Note: {note}", "dim")
+
+
+def _as_dict(entry: ModelEntry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "family": entry.family,
+        "variant": entry.variant,
+        "kind": entry.kind,
+        "path": str(entry.path) if entry.path is not None else None,
+        "size": entry.size,
+        "drawable_here": entry.drawable_here,
+        "problem": entry.problem,
+    }
+
+
+def _here(model: ModelHere) -> dict[str, Any]:
+    return _as_dict(model.entry) | {"where": model.where, "problem": model.problem}
+
+
+def _choice(chosen: Chosen, here: ModelsHere, preferred: str | None) -> dict[str, Any]:
+    choice = chosen.choice
+
+    def told(card: Card, reason: str) -> dict[str, Any]:
+        return {
+            "name": card.name,
+            "family": card.family,
+            "variant": card.variant,
+            "where": chosen.models[card.key].where,
+            "why": reason,
+        }
+
+    return {
+        "intent": choice.intent,
+        "model": told(choice.model, choice.why) if choice.model is not None else None,
+        "why": choice.why,
+        "runners_up": [told(card, reason) for card, reason in choice.runners_up],
+        "settings_model": preferred,
+        "notes": list(here.notes),
+    }

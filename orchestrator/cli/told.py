@@ -1,0 +1,136 @@
+"""What the pages about LoRAs and models share: safe texts, names of families, progress."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.text import Text
+
+from ...catalog.card import Card
+from ...catalog.family import family, load_families
+from ...catalog.scan import ScanProgress
+from ...core.errors import UnknownNameError, nearest
+from ..shelf import Shelf
+
+STATES = {
+    "damaged": "damaged",
+    "growing": "not whole yet",
+    "empty": "empty",
+    "pickled": "pickled",
+    "no_lora": "no LoRA",
+    "unreadable": "not readable",
+    "dangling": "broken link",
+}
+"""Health -> what is wrong, in a word or two."""
+
+
+def shown(text: object) -> str:
+    """A name, path or description as it may go to a terminal: what controls it becomes `?`."""
+    return "".join("?" if unicodedata.category(c)[0] == "C" else c for c in str(text))
+
+
+def line(console: Console, text: str, style: str = "", indent: int = 0) -> None:
+    """A paragraph as it is: no markup. One that is indented is wrapped, and all its lines are so.
+
+    Others are left to the terminal: a path that is to be copied must stay in one piece.
+    """
+    words = Text(shown(text), style=style)
+    if not indent:
+        console.print(words, soft_wrap=True)
+        return
+    for part in words.wrap(console, max(console.width - indent, 20)):
+        part.rstrip()
+        console.print(Text(" " * indent) + part, soft_wrap=True)
+
+
+def document(value: dict[str, Any]) -> None:
+    """The one JSON document on stdout; in ASCII, which no terminal takes for a command."""
+    print(json.dumps(value))
+
+
+def family_in_words(id_: str | None, variant: str | None = None) -> str:
+    """ "Stable Diffusion XL (Pony)"; "unknown" without a family."""
+    known = load_families().get(id_ or "")
+    if known is None:
+        return "unknown"
+    fine_tune = known.variant(variant) if variant else None
+    return f"{known.name} ({fine_tune.name})" if fine_tune is not None else known.name
+
+
+def made_for_words(card: Card, made_for: str | None, unknown: str = "unknown") -> str:
+    """What a LoRA is for; `made_for`: a model of no family of Kizy's, in plain words."""
+    if card.family is not None:
+        return family_in_words(card.family, card.variant)
+    return f"{made_for}, which Kizy cannot draw with" if made_for else unknown
+
+
+def family_named(name: str) -> tuple[str, str | None]:
+    """(id, variant) of a family, or of a fine-tune such as "pony", by any of their names.
+
+    Raises UnknownNameError `family_unknown`.
+    """
+    for known in load_families().values():
+        variant = known.variant(name)
+        if variant is not None:
+            return known.id, variant.id
+    known_variants = [v.id for known in load_families().values() for v in known.variants]
+    try:
+        return family(name).id, None
+    except UnknownNameError:
+        hint = nearest(name, [*load_families(), *known_variants])
+        message = f'No family is called "{name}". {hint}'
+        raise UnknownNameError("family_unknown", message.strip()) from None
+
+
+def plural(many: int, thing: str) -> str:
+    """ "1 LoRA", "2 LoRAs"."""
+    return f"{many:,} {thing}{'' if many == 1 else 's'}"
+
+
+@contextmanager
+def scanning(shelf: Shelf) -> Iterator[None]:
+    """Look through the folders first, with progress on stderr; then do the block.
+
+    What the scan has to say is told after it.
+    """
+    console = Console(stderr=True)
+    with _bar(console, "Looking through your LoRA folders") as tell:
+
+        def progress(now: ScanProgress) -> None:
+            tell(now.done, now.total, "")
+
+        report = shelf.scan(progress=progress)
+    for note in report.notes:
+        line(console, f"Note: {note}")
+    yield
+
+
+@contextmanager
+def fetching(console: Console, what: str) -> Iterator[Callable[[int, int | None, str], None]]:
+    """A bar for what is downloaded or copied: call it with done, total and what else to say."""
+    with _bar(console, what) as tell:
+        yield tell
+
+
+@contextmanager
+def _bar(console: Console, what: str) -> Iterator[Callable[[int, int | None, str], None]]:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
+    )
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        task = bar.add_task(shown(what), total=None, left="")
+
+        def tell(done: int, total: int | None, left: str) -> None:
+            bar.update(task, completed=done, total=total, left=left)
+
+        yield tell

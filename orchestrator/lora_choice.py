@@ -1,0 +1,215 @@
+"""Which LoRAs a request is drawn with: those that it names, and those that fit its words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from ..catalog.card import Card
+from ..catalog.card_words import describe
+from ..catalog.loras import file_sha256, read_lora
+from ..catalog.models import ModelEntry
+from ..catalog.select import Choice, Named, Picked, Refused
+from ..core.errors import InputError, KizyError, ModelFileError, StorageError, UnknownNameError
+from ..core.plan import ModelFile
+from ..core.request import GenerationRequest, LoraChoice
+from .planner import ChosenLora, LoraChoices
+from .shelf import Shelf
+
+AUTO = "auto"
+"""As a LoRA's name: beside those that are named, Kizy may pick others."""
+
+_TAG = re.compile(
+    r"<lora:(?P<name>[^<>:]+)(?::(?P<model>-?\d*\.?\d+))?(?::(?P<clip>-?\d*\.?\d+))?>"
+)
+"""As A1111 and ComfyUI's packs write a LoRA into a prompt."""
+
+
+def without_tags(request: GenerationRequest) -> GenerationRequest:
+    """The request with `<lora:NAME:WEIGHT>` taken out of its prompt and named as LoRAs instead.
+
+    Raises InputError `prompt_empty` if nothing else was in the prompt.
+    """
+    tags = list(_TAG.finditer(request.prompt))
+    if not tags:
+        return request
+    prompt = re.sub(r"\s*,(?:\s*,)+", ",", _TAG.sub("", request.prompt))
+    prompt = " ".join(prompt.split()).strip(" ,")
+    if not prompt:
+        raise InputError("prompt_empty", "The prompt names LoRAs and nothing to draw.")
+    named = tuple(
+        LoraChoice(
+            name=tag["name"].strip() or "?",
+            model_weight=_weight(tag["model"]),
+            clip_weight=_weight(tag["clip"]),
+        )
+        for tag in tags
+    )
+    if request.loras == "auto":
+        named = (*named, LoraChoice(name=AUTO))
+    elif not isinstance(request.loras, str):
+        named = (*request.loras, *named)
+    return request.model_copy(update={"prompt": prompt, "loras": named})
+
+
+def named_in(request: GenerationRequest) -> tuple[LoraChoice, ...]:
+    """The LoRAs that a request names."""
+    if isinstance(request.loras, str):
+        return ()
+    return tuple(choice for choice in request.loras if choice.name.casefold() != AUTO)
+
+
+def may_pick(request: GenerationRequest) -> bool:
+    """Whether Kizy may pick LoRAs by itself."""
+    if isinstance(request.loras, str):
+        return request.loras == AUTO
+    return len(named_in(request)) < len(request.loras)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The LoRAs that an engine can load.
+
+    `names`: key of a card -> how the engine calls it; None: it loads them by path. `others`: what
+    it has and Kizy has not read, by the names that were asked for.
+    """
+
+    names: Mapping[str, str] | None = None
+    others: Mapping[str, str] | None = None
+
+    def file(self, card: Card) -> ModelFile:
+        path = Path(card.key)
+        sha256 = file_sha256(path)
+        if self.names is not None:
+            return ModelFile(name=self.names[card.key], sha256=sha256)
+        return ModelFile(name=path.stem, path=str(path), sha256=sha256)
+
+
+def choose(
+    request: GenerationRequest,
+    model: ModelEntry,
+    shelf: Shelf,
+    reach: Reach,
+    *,
+    style: str | None = None,
+) -> LoraChoices:
+    """The LoRAs for a request on a model. `style`: words of the style that it names.
+
+    Raises UnknownNameError `lora_unknown`; ModelFileError `lora_other_family`,
+    `model_file_damaged` or `model_file_pickled` for a named one that cannot be taken.
+    """
+    named = named_in(request)
+    foreign = {} if reach.others is None else dict(reach.others)
+    known = [choice for choice in named if choice.name not in foreign]
+    free = may_pick(request)
+    unread = tuple(_unread(choice, foreign) for choice in named if choice.name in foreign)
+    try:
+        if not known and (not free or not shelf.library().cards):
+            return LoraChoices(unread)
+    except StorageError as error:
+        # A picture without LoRAs is better than none.
+        return LoraChoices(unread, notices=(f"No LoRAs were looked for: {error.message}",))
+    found = shelf.select(
+        ", ".join(filter(None, (request.prompt, style))),
+        model.family or "",
+        variant=model.variant,
+        named=[_named(choice) for choice in known],
+        max_loras=None if free else 0,
+        only=None if reach.names is None else set(reach.names),
+    )
+    for refused in found.refused:
+        raise _refusal(refused)
+    picked = [_chosen(one, reach) for one in found.picked]
+    return LoraChoices(
+        (*picked[: len(known)], *unread, *picked[len(known) :]),
+        why_none=_why_none(found, shelf, model) if free and not named else None,
+        notices=found.notices if free else (),
+        by_words_only=found.by_words_only and free,
+    )
+
+
+def keys_on(listed: Iterable[str], cards: Iterable[Card]) -> dict[str, str]:
+    """Key of each card that a server lists -> its name there.
+
+    A server tells no more of a file than where it lies below its folder: the end of the path
+    decides, and where no other of that name is listed, the file's name alone.
+    """
+    by_stem: dict[str, list[str]] = {}
+    for name in listed:
+        by_stem.setdefault(_stem(name), []).append(name)
+    found: dict[str, str] = {}
+    for card in cards:
+        path = card.key.replace("\\", "/")
+        same = by_stem.get(_stem(path), ())
+        below = [name for name in same if f"/{path}".endswith("/" + name.replace("\\", "/"))]
+        if below:
+            found[card.key] = max(below, key=len)
+        elif len(same) == 1:
+            found[card.key] = same[0]
+    return found
+
+
+def families_of(request: GenerationRequest, shelf: Shelf) -> frozenset[str]:
+    """Families of the LoRAs that a request names, as far as Kizy has read them."""
+    if not named_in(request):
+        return frozenset()
+    library = shelf.library()
+    places = (library.find(choice.name) for choice in named_in(request))
+    cards = (library.cards[at] for found in places for at in found)
+    return frozenset(card.family for card in cards if card.family is not None)
+
+
+def _named(choice: LoraChoice) -> Named:
+    model, clip = choice.model_weight, choice.clip_weight
+    return Named(choice.name, None if model == "auto" else model, None if clip == "auto" else clip)
+
+
+def _chosen(picked: Picked, reach: Reach) -> ChosenLora:
+    return ChosenLora(
+        file=reach.file(picked.card),
+        triggers=picked.triggers,
+        model_weight=picked.model_weight,
+        clip_weight=picked.clip_weight,
+        why=picked.why,
+        is_style=describe(picked.card).kind == "style",
+    )
+
+
+def _unread(choice: LoraChoice, foreign: Mapping[str, str]) -> ChosenLora:
+    """A LoRA that lies on a server alone: nothing is known of it but its name."""
+    named = _named(choice)
+    weight = 1.0 if named.model_weight is None else named.model_weight
+    clip = weight if named.clip_weight is None else named.clip_weight
+    why = "You named it. It lies on the server, where Kizy cannot read its trigger words."
+    return ChosenLora(ModelFile(name=foreign[choice.name]), (), weight, clip, why)
+
+
+def _why_none(found: Choice, shelf: Shelf, model: ModelEntry) -> str | None:
+    """Said only where there are LoRAs that might have been picked."""
+    stretch = shelf.library().stretch(model.family or "")
+    return found.why_none if stretch.stop > stretch.start or found.runners_up else None
+
+
+def _refusal(refused: Refused) -> KizyError:
+    card = refused.card
+    if card is None:
+        return UnknownNameError("lora_unknown", refused.why)
+    message = f'The LoRA "{card.name}": {refused.why}'
+    if card.problem is None:
+        return ModelFileError("lora_other_family", message)
+    try:
+        read_lora(Path(card.key))
+    except KizyError as error:
+        return error
+    return ModelFileError("model_file_damaged", message)
+
+
+def _weight(text: str | None) -> float | Literal["auto"]:
+    return "auto" if text is None else max(-10.0, min(10.0, float(text)))
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).stem.casefold()

@@ -1,0 +1,308 @@
+"""This person's LoRAs: the index over the folders of the settings, and the choice from it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..catalog.card import Card
+from ..catalog.card_words import card_texts
+from ..catalog.cards import key_of
+from ..catalog.facts import Facts
+from ..catalog.folders import LoraFolder, lora_folders
+from ..catalog.loras import SUFFIX
+from ..catalog.reading import Reader
+from ..catalog.safetensors_header import PICKLE_SUFFIXES, is_file
+from ..catalog.scan import Found, ScanProgress, ScanReport, look
+from ..core import launch
+from ..core.errors import KizyError
+from ..core.home import cache_folder, home
+from .engines.comfy.records import OwnerLock
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..catalog.index import FileRecord, Index
+    from ..catalog.library import Library
+    from ..catalog.rerank import Reranker
+    from ..catalog.select import Choice, Named, Scope
+
+FEW_TEXTS = 64
+"""Texts whose meaning is worked out while somebody waits: about a second on two cores."""
+
+OUT_OF_REACH = (
+    "The program that draws does not have this file; put it into one of its LoRA folders."
+)
+
+_LOG = "log"
+
+
+def shelf_folders(settings: Settings) -> tuple[LoraFolder, ...]:
+    """Kizy's own folder, those of ComfyUI and A1111, and those that the settings add."""
+    return lora_folders(
+        comfyui=settings.comfyui.folder,
+        comfyui_arguments=settings.comfyui.arguments,
+        a1111=settings.loras.a1111,
+        more=settings.loras.folders,
+    )
+
+
+def worker_folder() -> Path:
+    """Where the background work keeps its lock and what it said last."""
+    return cache_folder() / "shelf"
+
+
+class Shelf:
+    """Everything is read on first use and kept. From one thread.
+
+    Every method raises StorageError `folder_not_writable` or `disk_full` if the index cannot be
+    written.
+    """
+
+    def __init__(self, settings: Settings, *, index: Index | None = None) -> None:
+        self._settings = settings
+        self._given = index
+        self._scanned: ScanReport | None = None
+        self._library: Library | None = None
+        self._reachable: tuple[frozenset[str], Library] | None = None
+        self._guests: dict[str, Card] = {}
+        self.folders = shelf_folders(settings)
+
+    @cached_property
+    def _index(self) -> Index:
+        if self._given is not None:
+            return self._given
+        from ..catalog.index import Index
+
+        return Index()
+
+    def scan(
+        self,
+        *,
+        progress: Callable[[ScanProgress], None] = lambda _progress: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> ScanReport:
+        """Make the index agree with the folders."""
+        report = self._index.scan(self.folders, progress=progress, cancelled=cancelled)
+        self._scanned = report
+        self._forget()
+        return report
+
+    def library(self, *, fresh: bool = False) -> Library:
+        """All cards, with the meanings that are there. Scans on first use, or if it is `fresh`."""
+        from ..catalog.library import Library
+
+        if fresh or self._scanned is None:
+            self.scan()
+        if self._library is None:
+            cards = [*self._index.cards(), *self._guests.values()]
+            self._library = Library.of(cards, self._index.meanings())
+        return self._library
+
+    def files(self) -> Sequence[FileRecord]:
+        """Every file, by path; broken ones too. Scans on first use."""
+        if self._scanned is None:
+            self.scan()
+        return self._index.files()
+
+    def known(self, path: Path) -> FileRecord | None:
+        """What the index says of a file, if it is as it was; without looking through folders."""
+        try:
+            about = path.stat()
+        except OSError:
+            return None
+        for record in self._index.files():
+            if record.path == path and record.health == "ok":
+                same = (record.size, record.mtime_ns) == (about.st_size, about.st_mtime_ns)
+                return record if same else None
+        return None
+
+    def scope(self, folders: Sequence[str] = (), tags: Sequence[str] = ()) -> Scope:
+        """These folders and tags, or those of the settings; adult cards as the settings say."""
+        from ..catalog.library import Scope
+
+        loras = self._settings.loras
+        return Scope(
+            folders=tuple(folders) or loras.scope_folders,
+            tags=tuple(tags) or loras.scope_tags,
+            mature=loras.adult,
+        )
+
+    def select(
+        self,
+        prompt: str,
+        family: str,
+        *,
+        variant: str | None = None,
+        scope: Scope | None = None,
+        max_loras: int | None = None,
+        named: Sequence[Named] = (),
+        only: Collection[str] | None = None,
+    ) -> Choice:
+        """The choice for a wish, as `catalog.select`; what is left out is as the settings say.
+
+        `named`: also paths of files that lie in no folder. `only`: keys of the cards that the
+        engine can reach; None: all. What the choice lacked is told in its `notices`.
+        """
+        from ..catalog.select import select
+
+        notices = self.learn_a_few()
+        named = tuple(self._with_guest(one) for one in named)
+        choice = select(
+            prompt,
+            family,
+            self._within(only),
+            variant=variant,
+            scope=scope or self.scope(),
+            max_loras=self._settings.loras.max if max_loras is None else max_loras,
+            named=named,
+            rerank=self._reranker(),
+        )
+        return replace(choice, notices=(*notices, *choice.notices))
+
+    def compute_meanings(
+        self, *, limit: int | None = None, cancelled: Callable[[], bool] = lambda: False
+    ) -> int:
+        """Work out what cards mean that is not known yet; how many texts it were.
+
+        0 where the language weights' runtime is not installed.
+        """
+        if not _language_is_there():
+            return 0
+        done = self._index.compute_meanings(limit=limit, cancelled=cancelled)
+        self._forget()
+        return done
+
+    def compute_hashes(self, *, limit: int | None = None) -> int:
+        """Compute sha256 of files that have none, the smallest first; how many it were."""
+        return self._index.compute_hashes(limit=limit)
+
+    def learn(self, path: Path, sha256: str, facts: Facts) -> None:
+        """Keep what a service says of a file that was just downloaded."""
+        self.scan()
+        self._index.put_facts(sha256, facts)
+        self._index.put_hash(path, sha256)
+        self._forget()
+
+    def find(self, name: str) -> Sequence[Path]:
+        """The files whose cards have that key or name, or that are called so."""
+        wanted = name.strip().casefold().removesuffix(SUFFIX)
+        return [
+            record.path
+            for record in self.files()
+            if name == record.card.key
+            or wanted in (record.card.name.casefold(), record.path.stem.casefold())
+        ]
+
+    def in_background(self) -> None:
+        """Start a process of its own that learns what is not known yet, unless one runs already.
+
+        It scans, works out meanings, then hashes, and ends. Never raises.
+        """
+        with contextlib.suppress(KizyError, OSError):
+            left = self._index.unfinished()
+            if not left.hashes and not (left.meanings and _language_is_there()):
+                return
+            lock = OwnerLock(worker_folder())
+            if not lock.take():
+                return
+            lock.give_back()
+            _start_worker(worker_folder() / _LOG)
+
+    def learn_a_few(self) -> tuple[str, ...]:
+        """Work out few meanings at once; what to say of those that stay unknown."""
+        library = self.library()
+        many = self._index.unfinished().meanings
+        if not many or not _language_is_there():
+            return ()
+        pairs = zip(library.cards, library.known, strict=True)
+        unknown = [card for card, known in pairs if not known and card.problem is None]
+        few = len(unknown) <= FEW_TEXTS
+        if few and sum(len(card_texts(card)) for card in unknown) <= FEW_TEXTS:
+            self.compute_meanings(limit=FEW_TEXTS)
+            return ()
+        which = f"{many:,} of your LoRAs are" if many > 1 else "One of your LoRAs is"
+        return (f"{which} known by words only; Kizy learns what they mean in the background.",)
+
+    def _within(self, only: Collection[str] | None) -> Library:
+        """The library where what is out of reach cannot be used, and says so."""
+        library = self.library()
+        if only is None:
+            return library
+        keys = frozenset(only)
+        if self._reachable is None or self._reachable[0] != keys:
+            from ..catalog.library import Library
+
+            cards = [
+                card
+                if card.key in keys or card.problem is not None
+                else card.model_copy(update={"problem": OUT_OF_REACH})
+                for card in library.cards
+            ]
+            self._reachable = keys, Library.of(cards, self._index.meanings())
+        return self._reachable[1]
+
+    def _with_guest(self, named: Named) -> Named:
+        """A LoRA that was named by its path, by its key; one of no folder becomes a card."""
+        path = Path(named.name)
+        if path.suffix.lower() not in (SUFFIX, *PICKLE_SUFFIXES) or not is_file(path):
+            return named
+        path = path.absolute()
+        key = key_of(path)
+        if not self.library().find(key):
+            about = path.stat()
+            found = Found(path, path.parent, about.st_size, about.st_mtime_ns)
+            self._guests[key] = look(found, Reader()).card
+            self._forget()
+        return replace(named, name=key)
+
+    def _reranker(self) -> Reranker | None:
+        """The second opinion, if the settings name one."""
+        asked = self._settings.loras.rerank
+        if asked.url is None or asked.model is None:
+            return None
+        from ..catalog.rerank import Reranker
+
+        key = asked.key.get_secret_value() if asked.key is not None else None
+        return Reranker(asked.url, asked.model, key)
+
+    def _forget(self) -> None:
+        self._library = self._reachable = None
+
+
+def _language_is_there() -> bool:
+    from ..language import available
+
+    return available()
+
+
+def _start_worker(log: Path) -> None:
+    log.unlink(missing_ok=True)
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            launch.command("orchestrator.shelf_worker"),
+            cwd=log.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            creationflags=_DETACHED,
+            env={**os.environ, "KIZY_HOME": str(home().absolute()), "PYTHONUNBUFFERED": "1"},
+        )
+    # It lives on without this process, which need not wait for its exit status.
+    process.returncode = 0
+
+
+_DETACHED = 0
+if sys.platform == "win32":
+    _DETACHED = (
+        subprocess.CREATE_NEW_PROCESS_GROUP
+        | subprocess.CREATE_NO_WINDOW
+        | subprocess.BELOW_NORMAL_PRIORITY_CLASS
+    )

@@ -1,0 +1,177 @@
+"""From a request to the LoRAs that it is drawn with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kizy.catalog.card import Card
+from kizy.catalog.models import ModelEntry
+from kizy.core.errors import InputError, ModelFileError, UnknownNameError
+from kizy.core.request import GenerationRequest, LoraChoice
+from kizy.orchestrator.app import App
+from kizy.orchestrator.lora_choice import Reach, choose, keys_on, may_pick, named_in, without_tags
+from kizy.orchestrator.planner import LoraChoices
+from kizy.orchestrator.settings import Settings
+from kizy.orchestrator.shelf import Shelf
+from safetensors.torch import save_file
+
+STARTER = ModelEntry(
+    name="starter", family="starter", path=None, kind="builtin", size=0, drawable_here=True
+)
+
+
+def wish(prompt: str = "a fox", **values: Any) -> GenerationRequest:
+    return GenerationRequest.model_validate({"prompt": prompt, **values})
+
+
+def lora(folder: Path, name: str, *, context: int = 384, **metadata: str) -> Path:
+    """A LoRA of the starter, or of SD 1.5 with a context of 768."""
+    module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {
+        f"{module}.lora_up.weight": torch.zeros(64, 4),
+        f"{module}.lora_down.weight": torch.zeros(4, context),
+        f"{module}.alpha": torch.tensor(4.0),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    save_file(tensors, path, metadata)
+    return path
+
+
+@pytest.fixture
+def crayon(kizy_home: Path) -> Path:
+    about = {
+        "modelspec.title": "Crayon",
+        "modelspec.description": "Looks as if a child drew it with wax crayons.",
+        "modelspec.trigger_phrase": "crayon style",
+        "modelspec.tags": "style, crayon",
+    }
+    return lora(kizy_home / "loras", "crayon", **about)
+
+
+def chosen(request: GenerationRequest, **more: Any) -> LoraChoices:
+    return choose(request, STARTER, Shelf(Settings()), more.pop("reach", Reach()), **more)
+
+
+def test_a_lora_that_the_words_ask_for_is_picked_with_its_trigger(crayon: Path) -> None:
+    (picked,) = chosen(wish("a fox drawn with crayons")).loras
+    assert picked.file.path == str(crayon) and picked.file.sha256
+    assert picked.triggers == ("crayon style",) and picked.is_style
+    assert "crayon" in picked.why.casefold()
+
+
+def test_where_nothing_fits_it_says_why(crayon: Path) -> None:
+    found = chosen(wish("a slice of pizza"))
+    assert not found.loras and found.why_none
+
+
+def test_without_any_lora_nothing_is_said(kizy_home: Path) -> None:
+    assert chosen(wish()) == LoraChoices()
+
+
+def test_none_means_none(crayon: Path) -> None:
+    assert chosen(wish("a fox drawn with crayons", loras="none")) == LoraChoices()
+
+
+def test_a_named_lora_is_taken_as_it_is_named_and_no_other(crayon: Path, kizy_home: Path) -> None:
+    lora(kizy_home / "loras", "mimi", **{"modelspec.trigger_phrase": "mimi cat"})
+    request = wish("a fox drawn with crayons", loras=[{"name": "MIMI", "model_weight": 0.5}])
+    (picked,) = chosen(request).loras
+    assert (picked.file.name, picked.model_weight, picked.clip_weight) == ("mimi", 0.5, 0.5)
+
+
+def test_auto_beside_names_lets_kizy_pick_more(crayon: Path, kizy_home: Path) -> None:
+    lora(kizy_home / "loras", "mimi", **{"modelspec.trigger_phrase": "mimi cat"})
+    request = wish("a fox drawn with crayons", loras=[{"name": "mimi"}, {"name": "auto"}])
+    assert [picked.file.name for picked in chosen(request).loras] == ["mimi", "crayon"]
+
+
+def test_a_path_outside_of_all_folders_can_be_named(kizy_home: Path, tmp_path: Path) -> None:
+    path = lora(tmp_path / "elsewhere", "mine")
+    (picked,) = chosen(wish(loras=[{"name": str(path)}])).loras
+    assert picked.file.path == str(path)
+
+
+@pytest.mark.parametrize("name", ["nothing", "crayom"])
+def test_an_unknown_name_is_refused(crayon: Path, name: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        chosen(wish(loras=[{"name": name}]))
+    assert caught.value.code == "lora_unknown"
+
+
+def test_a_lora_of_another_family_is_refused(kizy_home: Path) -> None:
+    lora(kizy_home / "loras", "ink", context=768)
+    with pytest.raises(ModelFileError) as caught:
+        chosen(wish(loras=[{"name": "ink"}]))
+    assert caught.value.code == "lora_other_family"
+
+
+def test_a_broken_lora_is_refused(kizy_home: Path) -> None:
+    path = lora(kizy_home / "loras", "half")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelFileError) as caught:
+        chosen(wish(loras=[{"name": "half"}]))
+    assert caught.value.code == "model_file_damaged"
+
+
+def test_what_the_engine_cannot_reach_is_not_picked(crayon: Path) -> None:
+    reach = Reach(names={}, others={})
+    assert not chosen(wish("a fox drawn with crayons"), reach=reach).loras
+
+
+def test_on_a_server_a_lora_has_the_servers_name(crayon: Path) -> None:
+    reach = Reach(names={str(crayon): "styles/crayon.safetensors"}, others={})
+    (picked,) = chosen(wish("a fox drawn with crayons"), reach=reach).loras
+    assert (picked.file.name, picked.file.path) == ("styles/crayon.safetensors", None)
+
+
+def test_a_lora_that_only_the_server_knows_is_taken_by_name(kizy_home: Path) -> None:
+    reach = Reach(names={}, others={"ink": "ink.safetensors"})
+    (picked,) = chosen(wish(loras=[{"name": "ink"}]), reach=reach).loras
+    assert picked.file.name == "ink.safetensors" and "server" in picked.why
+
+
+def test_a_style_that_was_named_asks_for_a_lora_too(crayon: Path) -> None:
+    assert not chosen(wish()).loras
+    assert chosen(wish(), style="wax crayon drawing").loras
+
+
+def test_a_files_place_on_a_server_is_told_by_the_end_of_its_path() -> None:
+    cards = [Card(key=f"/a/{name}", name="x") for name in ("one/ink.safetensors", "y.safetensors")]
+    listed = ["two/ink.safetensors", "one\\ink.safetensors", "sub/Y.safetensors"]
+    assert keys_on(listed, cards) == {
+        "/a/one/ink.safetensors": "one\\ink.safetensors",
+        "/a/y.safetensors": "sub/Y.safetensors",
+    }
+
+
+def test_of_two_files_of_one_name_neither_is_guessed() -> None:
+    cards = [Card(key="/a/ink.safetensors", name="ink")]
+    assert keys_on(["one/ink.safetensors", "two/ink.safetensors"], cards) == {}
+
+
+def test_a_lora_written_into_the_prompt_is_named() -> None:
+    request = without_tags(wish("a fox, <lora:ink wash:0.8>, <lora:sub/x:1:0.5> at night"))
+    assert request.prompt == "a fox, at night"
+    assert named_in(request) == (
+        LoraChoice(name="ink wash", model_weight=0.8),
+        LoraChoice(name="sub/x", model_weight=1.0, clip_weight=0.5),
+    )
+    assert may_pick(request)
+
+
+def test_a_prompt_of_nothing_but_loras_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        without_tags(wish("<lora:ink:1>"))
+    assert caught.value.code == "prompt_empty"
+
+
+def test_a_style_lora_takes_the_place_of_the_starters_usual_style(crayon: Path) -> None:
+    app = App(settings=Settings(engine="embedded"))
+    plain, drawn = app.plan(wish("a pizza")), app.plan(wish("a fox drawn with crayons"))
+    assert plain.prompt.endswith("3d render") and plain.style == "3d"
+    assert drawn.prompt == "a fox drawn with crayons, crayon style" and drawn.style is None
+    assert drawn.loras[0].file.name == "crayon"

@@ -1,0 +1,1 @@
+"""The built-in trainer: LoRAs for the starter, Stable Diffusion 1.5 and SDXL, with peft."""

@@ -1,0 +1,1 @@
+"""What trains: the built-in engine and kohya's sd-scripts, behind one interface."""

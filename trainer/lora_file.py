@@ -1,0 +1,113 @@
+"""A trained LoRA as a file: kohya's names, the real alpha, and proof that every key has a place.
+
+kohya's names (sd-scripts, networks/lora.py) are the ones that every program reads. A UNet's module
+is `lora_unet_` and its path with underscores, where SDXL's path is the original one
+(`input_blocks_4_1_...`), as in sd-scripts; a text encoder's is `lora_te_`, in SDXL `lora_te1_` and
+`lora_te2_`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..core.errors import ModelFileError
+from ..core.files import replacing, storage_errors
+from ..starter.ldm_names import ldm_name
+
+if TYPE_CHECKING:
+    import torch
+
+Part = Literal["unet", "text_encoder", "text_encoder_2"]
+
+_SDXL_PREFIX = {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two matrices of a module: `down` (rank x in x ...) and `up` (out x rank x ...)."""
+
+    down: torch.Tensor
+    up: torch.Tensor
+
+
+def kohya_module(part: Part, module: str, family: str) -> str:
+    """kohya's name of a module; `module`: its path in diffusers or transformers, with dots."""
+    if part == "unet":
+        path = ldm_name(module) if family == "sdxl" else module
+        return "lora_unet_" + path.replace(".", "_")
+    prefix = _SDXL_PREFIX[part] if family == "sdxl" else "lora_te_"
+    # Newer transformers dropped the "text_model." level that LoRA files still name.
+    return f"{prefix}text_model_{module.removeprefix('text_model.').replace('.', '_')}"
+
+
+def kohya_tensors(
+    pairs: Mapping[tuple[Part, str], Pair], family: str, alpha: float, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """The tensors of the file, on the CPU, by name. `alpha` is written as it was trained with."""
+    import torch
+
+    tensors: dict[str, torch.Tensor] = {}
+    for (part, module), pair in pairs.items():
+        name = kohya_module(part, module, family)
+        for end, value in ((".lora_down.weight", pair.down), (".lora_up.weight", pair.up)):
+            # A copy: the file must not change while the training goes on.
+            tensors[name + end] = value.detach().to("cpu", dtype, copy=True).contiguous()
+        tensors[name + ".alpha"] = torch.tensor(alpha, dtype=dtype)
+    return dict(sorted(tensors.items()))
+
+
+def tensor_hash(data: bytes) -> str:
+    """sha256 of what follows a safetensors file's header: the weights, whatever is said of them."""
+    length = int.from_bytes(data[:8], "little")
+    return sha256(memoryview(data)[8 + length :]).hexdigest()
+
+
+def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write the file whole or not at all. Raises StorageError."""
+    from safetensors.torch import save
+
+    data = save(dict(tensors), dict(metadata))
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def hash_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """`tensor_hash` of the file that would hold these tensors."""
+    from safetensors.torch import save
+
+    return tensor_hash(save(dict(tensors)))
+
+
+def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a file. Raises ModelFileError `model_file_damaged`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with storage_errors(path), safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except SafetensorError as error:
+        raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
+
+
+def check(path: Path, weights: Mapping[str, torch.Tensor], base: str) -> int:
+    """How many modules the file has, all of which have a place in the base model.
+
+    `weights`: the base's, by kohya name (DrawModel.lora_weights). The file is read by the loader
+    that draws with it. Raises ModelFileError `lora_other_family` if a single one does not fit.
+    """
+    from ..drawing.loras import match, read_lora
+
+    modules = read_lora(path)
+    found = match(modules, weights)
+    if found.matched < found.total:
+        message = (
+            f"Of the {found.total} parts of {path.name}, "
+            f"{found.total - found.matched} have no place in {base}."
+        )
+        raise ModelFileError("lora_other_family", message)
+    return found.total
