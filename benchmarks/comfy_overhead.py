@@ -6,9 +6,10 @@ The same graph goes through a bare script and through Kizy's engine in turns, to
 whose nodes take no time; printed is what Kizy adds to a job, in milliseconds. Then both draw on
 several fakes at once whose samplers take half a second, the bare script with a loop for each of
 them; printed is Kizy's share of the bare script's throughput, and of what the servers could have
-drawn from the first start to the last saved picture, ramp-up and end included. Three minutes in
-all on two cores with nothing else to do. With `--server`, or KIZY_TEST_COMFYUI (the folder of a ComfyUI, see
-tests/integration/conftest.py), a few jobs are compared on a real ComfyUI that has Kizy's pack.
+drawn from the first start to the last saved picture, ramp-up and end included. That takes three
+minutes on two cores with nothing else to do. With `--server`, or KIZY_TEST_COMFYUI (the folder of
+a ComfyUI, see tests/integration/conftest.py), a few jobs are compared on a real ComfyUI that has
+Kizy's pack.
 """
 
 from __future__ import annotations

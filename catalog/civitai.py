@@ -126,9 +126,9 @@ class Civitai:
             answer = self._ask("POST", "/api/v1/model-versions/by-hash", json=upper)
             # A version without a file of its own is null in the answer.
             versions = [entry for entry in _list(answer, self._hub) if isinstance(entry, dict)]
-            models = self._models({entry.get("modelId") for entry in versions})
+            models = self._models({_id(entry.get("modelId")) for entry in versions})
             for version in versions:
-                facts = self._facts(version, models.get(version.get("modelId") or 0))
+                facts = self._facts(version, models.get(_id(version.get("modelId"))))
                 for sha256 in (file.sha256 for file in facts.files):
                     if sha256 is not None and sha256 in batch:
                         found.setdefault(sha256, facts)
@@ -175,7 +175,8 @@ class Civitai:
                 raise UnknownNameError("hub_unknown", message)
             return facts
         model = self._mapping(f"/api/v1/models/{reference.model}")
-        versions = [v for v in model.get("modelVersions") or () if isinstance(v, dict)]
+        listed = model.get("modelVersions")
+        versions = [v for v in listed if isinstance(v, dict)] if isinstance(listed, list) else []
         if not versions:
             raise UnknownNameError("hub_unknown", "Civitai lists no version of that model.")
         newest = {"modelId": reference.model, **versions[0]}
@@ -196,8 +197,8 @@ class Civitai:
                 raise
             return None
 
-    def _models(self, ids: set[Any]) -> dict[int, Mapping[str, Any]]:
-        wanted = sorted(id_ for id_ in ids if type(id_) is int)
+    def _models(self, ids: set[int]) -> dict[int, Mapping[str, Any]]:
+        wanted = sorted(ids - {0})
         if not wanted:
             return {}
         words = {"ids": ",".join(map(str, wanted)), "nsfw": "true", "limit": str(MAX_HASHES)}
@@ -208,7 +209,8 @@ class Civitai:
                 raise
             return {}
         items = answer.get("items") if isinstance(answer, dict) else None
-        models = [item for item in items or () if isinstance(item, dict)]
+        listed = items if isinstance(items, list) else []
+        models = [item for item in listed if isinstance(item, dict)]
         return {model["id"]: model for model in models if type(model.get("id")) is int}
 
     def _mapping(self, path: str) -> Mapping[str, Any]:
@@ -257,6 +259,11 @@ def _fits(file: RemoteFile, words: Mapping[str, str]) -> bool:
 
 def _batches(values: Sequence[str], size: int) -> list[Sequence[str]]:
     return [values[start : start + size] for start in range(0, len(values), size)]
+
+
+def _id(value: Any) -> int:
+    """A model's id; 0 if it is none."""
+    return value if type(value) is int else 0
 
 
 def _list(answer: Any, hub: Hub) -> list[Any]:

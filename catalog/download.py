@@ -292,17 +292,19 @@ def _limit(file: RemoteFile) -> int:
 
 
 def _refuse_foreign(start: bytes, file: RemoteFile, hub: Hub) -> None:
-    """Refuse by the first bytes what is no safetensors file, before the rest comes."""
-    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
-        looks_pickled = start[8:9] != b"{"
-        if looks_pickled:
-            message = f"{file.name} is a pickled file under another name, which can run code."
-            raise InputError("download_refused", message)
+    """Refuse by the first bytes what is no safetensors file, before the rest comes.
+
+    A header's length can look like anything: nothing counts where a header follows.
+    """
+    if start[8:9] == b"{" or len(start) < 9:
+        return
+    if start[:2] == b"PK" or (start[0] == 0x80 and start[1] in range(2, 6)):
+        message = f"{file.name} is a pickled file under another name, which can run code."
+        raise InputError("download_refused", message)
     if start.lstrip()[:1] == b"<":
         raise TroubleError("answered with a web page in place of the file", most=PAGE)
-    if len(start) > 8 and start[8:9] != b"{":
-        message = f"{file.name} as {hub.name} sends it is no safetensors file."
-        raise HubError("download_damaged", message)
+    message = f"{file.name} as {hub.name} sends it is no safetensors file."
+    raise HubError("download_damaged", message)
 
 
 def _checked_header(part: Partial, file: RemoteFile) -> Header:

@@ -33,6 +33,9 @@ BLOCK = 1 << 14
 """Bytes. When a connection breaks, what has arrived of an unfinished block is lost."""
 
 _HOPS = 8
+_LONGEST = 1e7
+"""Seconds: what a service asks for beyond that is no number to reckon with."""
+
 TRANSIENT = frozenset((408, 425, 429, 500, 502, 503, 504, *range(520, 531)))
 """Statuses that pass by themselves; from 520 on they are Cloudflare's."""
 
@@ -157,7 +160,7 @@ class Http:
         with self.open(method, self.hub.url + path, {"Accept": "application/json"}, **options) as (
             response
         ):
-            data = b""
+            data = bytearray()
             for block in blocks(response):
                 data += block
                 if len(data) > MAX_JSON:
@@ -244,7 +247,7 @@ class Http:
         text = content.decode("utf-8", "replace")
         page = "text/html" in response.headers.get("Content-Type", "")
         if status in TRANSIENT:
-            wait = _retry_after(response.headers.get("Retry-After"))
+            wait = retry_after(response.headers.get("Retry-After"))
             why = "asks to wait" if status == 429 else f"is out of order (status {status})"
             raise TroubleError(why, wait)
         if status in (401, 403) and not same_place(url, self.hub.url):
@@ -348,14 +351,15 @@ def _words(text: str) -> str:
     return next((one_line(word, 200) for word in said if isinstance(word, str)), "")
 
 
-def _retry_after(value: str | None) -> float | None:
+def retry_after(value: str | None) -> float | None:
     """Seconds of a Retry-After header, which gives seconds or a date."""
     if not value:
         return None
     if value.strip().isdecimal():
-        return float(value)
+        return min(float(value), _LONGEST)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        wait = parsedate_to_datetime(value).timestamp() - time.time()
+        return min(max(0.0, wait), _LONGEST)
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -26,6 +26,7 @@ from .hub import (
     Persistence,
     TroubleError,
     require_safe,
+    retry_after,
     same_place,
     wants_key,
 )
@@ -179,8 +180,8 @@ def _trouble(hub: Hub, error: Any) -> Exception:
     if status not in TRANSIENT:
         message = f"Hugging Face answered with the status {status}."
         return HubError("hub_failed", message, raw=str(error))
-    wait = str(response.headers.get("Retry-After", "")) if response is not None else ""
-    seconds = float(wait) if wait.isdecimal() else None
+    headers = response.headers if response is not None else {}
+    seconds = retry_after(headers.get("Retry-After"))
     why = "asks to wait" if status == 429 else f"is out of order (status {status})"
     return TroubleError(why, seconds)
 

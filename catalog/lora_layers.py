@@ -187,8 +187,8 @@ def _told(layers: Mapping[str, Layer], models: Iterable[LoraModel]) -> LoraModel
     text = "\n".join(layers)
     for model in models:
         for fact in model.telling:
-            head, whole = _compiled(fact.name)
-            if head and head not in text:
+            head, literals, whole = _compiled(fact.name)
+            if not all(literal in text for literal in literals):
                 continue
             for name, layer in layers.items():
                 if name.startswith(head) and _agrees(fact, layer) and whole.match(name):
@@ -203,8 +203,10 @@ def _agrees(fact: Telling, layer: Layer) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _compiled(pattern: str) -> tuple[str, re.Pattern[str]]:
-    return re.split(r"[*?\[]", pattern, maxsplit=1)[0], re.compile(translate(pattern))
+def _compiled(pattern: str) -> tuple[str, tuple[str, ...], re.Pattern[str]]:
+    """What fitting names begin with, what all they hold, and the whole pattern."""
+    literals = re.split(r"[*?]|\[[^\]]+\]", pattern)
+    return literals[0], tuple(literals), re.compile(translate(pattern))
 
 
 def _bare(name: str) -> str:

@@ -233,7 +233,7 @@ def _layout(header: Header, text: bytes) -> Layout:
 def _rank(header: Header, found: Iterable[tuple[str, str, str]]) -> int | None:
     """The commonest one; None for forms without."""
     shapes = (header.tensors[name].shape for _, end, name in found if end in _RANKS)
-    ranks = Counter(shape[0] for shape in shapes if shape)
+    ranks = Counter(shape[0] for shape in shapes if shape and shape[0])
     return ranks.most_common(1)[0][0] if ranks else None
 
 

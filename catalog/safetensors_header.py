@@ -10,6 +10,7 @@ import json
 import os
 import struct
 from dataclasses import dataclass, field
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -30,6 +31,24 @@ _BITS = {
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
 }
 _WHOLE = {int}
+_TWICE = "is damaged: its header names a tensor twice"
+_LOOK = 500
+"""Bytes at its beginning that tell what a file is that is no safetensors file."""
+
+_FOREIGN: tuple[tuple[tuple[bytes, ...], str], ...] = (
+    ((b"<!doctype", b"<html", b"<?xml"), "is a web page, not a model"),
+    (
+        (b"version https://git-lfs",),
+        "is only a pointer of Git LFS: the file itself was never fetched",
+    ),
+    ((b"gguf",), "is a GGUF file, which Kizy does not read"),
+    (
+        (b'{"error', b'{"message', b'{"status', b'{ "error'),
+        "holds the error of a service, not a model",
+    ),
+    ((b"rar!", b"7z\xbc\xaf", b"\x1f\x8b"), "is a packed archive: unpack it"),
+    ((b"\x89png", b"\xff\xd8\xff", b"riff"), "is a picture, not a model"),
+)
 _PICKLE_PROTOCOLS = range(2, 6)
 
 
@@ -72,6 +91,8 @@ def header_text(path: Path) -> tuple[bytes, int]:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             start = file.read(9)
+            if start[8:] != b"{":
+                start += file.read(_LOOK)
             length = _header_length(path, start, size)
             text = start[8:] + file.read(length - 1)
     except OSError as error:
@@ -86,9 +107,20 @@ def parse_header(path: Path, text: bytes, size: int) -> Header:
     """The checked header from its JSON and the file's size. Raises as `read_header`."""
     try:
         values = json.loads(text)
+        # JSON keeps the last of two: told only where one seems to be missing, as it is slower.
+        if isinstance(values, dict) and text.count(b'"data_offsets"') > len(values):
+            json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError, MemoryError) as error:
-        raise _damaged(path, "has a header that is no JSON") from error
+        said = _TWICE if str(error) == _TWICE else "has a header that is no JSON"
+        raise _damaged(path, said) from error
     return _checked(path, values, 8 + len(text), size)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(_TWICE)
+    return found
 
 
 def refuse_pickled(path: Path) -> None:
@@ -132,17 +164,29 @@ def read_scalar(header: Header, name: str) -> float | None:
 
 def _header_length(path: Path, start: bytes, size: int) -> int:
     length = int.from_bytes(start[:8], "little")
-    looks_right = len(start) == 9 and start[8:] == b"{" and length <= MAX_HEADER
-    if not looks_right and _looks_pickled(start):
+    looks_right = start[8:9] == b"{" and length <= MAX_HEADER
+    if not looks_right:
         # Only then: a header of 640 bytes begins with the two bytes of a pickle, too.
-        raise _pickled(path)
+        if _looks_pickled(start):
+            raise _pickled(path)
+        _refuse_foreign(path, start)
     if len(start) < 9:
         raise _damaged(path, f"is cut short: it has {size} bytes")
-    if length > MAX_HEADER or start[8:] != b"{":
+    if not looks_right:
         raise _damaged(path, "is no safetensors file")
     if 8 + length > size:
         raise _damaged(path, "is cut short in its header")
     return length
+
+
+def _refuse_foreign(path: Path, start: bytes) -> None:
+    """Say what a file is that is none of tensors: by its first bytes."""
+    text = start.lstrip().lower()
+    for beginnings, what in _FOREIGN:
+        if text.startswith(beginnings):
+            raise _damaged(path, what)
+    if len(start) > 8 and not start.strip(b"\0"):
+        raise _damaged(path, "holds nothing but zeros: its download never ended")
 
 
 def _looks_pickled(start: bytes) -> bool:
@@ -157,17 +201,41 @@ def _checked(path: Path, values: Any, data_start: int, size: int) -> Header:
     metadata = values.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise _damaged(path, "has metadata that is no text")
-    tensors: dict[str, TensorInfo] = {}
-    spans: list[tuple[int, int]] = []
-    for name, value in values.items():
-        dtype, shape, begin, end = _tensor(path, name, value)
-        tensors[name] = TensorInfo(dtype, shape, data_start + begin)
-        spans.append((begin, end))
+    tensors = _right_tensors(values, data_start)
+    if tensors is None:
+        for name, value in values.items():
+            _check_tensor(path, name, value)
+        raise _damaged(path, "is damaged: its header is wrong")
+    spans = [tuple(value["data_offsets"]) for value in values.values()]
     _check_spans(path, spans, size - data_start)
     return Header(path=path, tensors=tensors, metadata=metadata, size=size)
 
 
-def _tensor(path: Path, name: str, value: Any) -> tuple[str, tuple[int, ...], int, int]:
+def _right_tensors(values: dict[str, Any], data_start: int) -> dict[str, TensorInfo] | None:
+    """All tensors, checked together: a library has millions. None if one of them is wrong."""
+    try:
+        entries = [(v["dtype"], v["shape"], v["data_offsets"]) for v in values.values()]
+    except (TypeError, KeyError):
+        return None
+    lists = [entry[1] for entry in entries] + [entry[2] for entry in entries]
+    if not {type(entry[0]) for entry in entries} <= {str} or not set(map(type, lists)) <= {list}:
+        return None
+    numbers = list(chain.from_iterable(lists))
+    if not _lengths(numbers) or max(map(len, lists), default=0) > MAX_DIMENSIONS:
+        return None
+    found: dict[str, TensorInfo] = {}
+    for name, (dtype, shape, offsets) in zip(values, entries, strict=True):
+        if len(offsets) != 2 or offsets[0] > offsets[1]:
+            return None
+        bits = _BITS.get(dtype)
+        if bits is not None and prod(shape) * bits != (offsets[1] - offsets[0]) * 8:
+            return None
+        found[name] = TensorInfo(dtype, tuple(shape), data_start + offsets[0])
+    return found
+
+
+def _check_tensor(path: Path, name: str, value: Any) -> None:
+    """Raise ModelFileError `model_file_damaged` if the header is wrong about this one."""
     if not isinstance(value, dict):
         raise _wrong_tensor(path, name)
     dtype, shape, offsets = (value.get(key) for key in ("dtype", "shape", "data_offsets"))
@@ -178,7 +246,6 @@ def _tensor(path: Path, name: str, value: Any) -> tuple[str, tuple[int, ...], in
     bits = _BITS.get(dtype)
     if bits is not None and prod(shape) * bits != (offsets[1] - offsets[0]) * 8:
         raise _wrong_tensor(path, name)
-    return dtype, tuple(shape), offsets[0], offsets[1]
 
 
 def _lengths(values: Any) -> TypeGuard[list[int]]:
@@ -188,7 +255,7 @@ def _lengths(values: Any) -> TypeGuard[list[int]]:
     return not values or (min(values) >= 0 and max(values) < 2**63)
 
 
-def _check_spans(path: Path, spans: list[tuple[int, int]], available: int) -> None:
+def _check_spans(path: Path, spans: list[tuple[int, ...]], available: int) -> None:
     position = 0
     for begin, end in sorted(spans):
         if begin != position:

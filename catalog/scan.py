@@ -256,12 +256,12 @@ def _health(file: Found, error: KizyError) -> tuple[Health, str]:
         return "pickled", f"{error.message} {error.fix}"
     try:
         with file.path.open("rb") as opened:
-            start = opened.read(512).lstrip().lower()
+            start = opened.read(512)
     except PermissionError:
         return "unreadable", _TROUBLES["unreadable"]
     except OSError as trouble:
         return "unreadable", f"It cannot be read: {trouble.strerror or 'the disk has a fault'}."
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+    if "web page" in error.message:
         return "damaged", "It is a web page, not a model: download it again, signed in."
     incomplete = "cut short" in error.message or not start.strip(b"\0")
     if incomplete and time.time() - file.mtime_ns / 1e9 < STILL_COPIED:

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from .descriptions import one_line
@@ -76,10 +77,15 @@ def words_of(metadata: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, .
 
 def _common(counts: Counter[str]) -> list[str]:
     """The commonest tags of the data set, the most frequent first."""
-    ranked = counts.most_common(2 * MAX_TAGS)
+    ranked = _ranked(counts)[: 2 * MAX_TAGS]
     least = max(2, ranked[0][1] * 0.1) if ranked else 0
     plain = (_plain(tag) for tag, count in ranked if count >= least and len(tag) <= MAX_TAG)
     return [tag for tag in plain if tag and tag.casefold() not in _GENERIC_TAGS]
+
+
+def _ranked(counts: Counter[str]) -> list[tuple[str, int]]:
+    """As `most_common` gives them, which is slow for the many small data sets of a library."""
+    return sorted(counts.items(), key=itemgetter(1), reverse=True)
 
 
 def tag_counts(metadata: Mapping[str, str]) -> Counter[str]:
@@ -87,7 +93,15 @@ def tag_counts(metadata: Mapping[str, str]) -> Counter[str]:
     folders = _json(metadata.get("ss_tag_frequency", ""))
     counts: dict[str, int] = {}
     for tags in folders.values() if isinstance(folders, dict) else ():
-        for tag, count in tags.items() if isinstance(tags, dict) else ():
+        if not isinstance(tags, dict):
+            continue
+        if not counts and set(map(type, tags.values())) == {int} and min(tags.values()) > 0:
+            # Nearly always: one folder, right numbers, no tag twice.
+            counts = dict(zip(map(str.strip, tags), tags.values(), strict=True))
+            if len(counts) == len(tags):
+                continue
+            counts = {}
+        for tag, count in tags.items():
             if type(count) is int and count > 0:
                 name = tag.strip()
                 counts[name] = counts.get(name, 0) + count
@@ -99,7 +113,7 @@ def _from_captions(metadata: Mapping[str, str], counts: Counter[str]) -> list[st
     names = _names_of_folders(metadata)
     if not counts:
         return list(dict.fromkeys(names))
-    most = counts.most_common(1)[0][1]
+    most = max(counts.values())
     frequent = {tag for tag, count in counts.items() if count >= NEARLY_ALL * most}
     by_letters = {_plain(tag).casefold(): tag for tag in frequent}
     named = [by_letters[name.casefold()] for name in names if name.casefold() in by_letters]
@@ -114,7 +128,7 @@ def _from_captions(metadata: Mapping[str, str], counts: Counter[str]) -> list[st
 
 def _dominating(counts: Counter[str]) -> str:
     """The tag that stands out; empty if none does."""
-    ranked = counts.most_common(2)
+    ranked = _ranked(counts)[:2]
     if len(ranked) == 2 and ranked[0][1] < DOMINATING * ranked[1][1]:
         return ""
     tag = ranked[0][0]

@@ -43,6 +43,7 @@ class StableDiffusionModel(DrawModel):
         self.device, self.dtype = placement.device, placement.dtype
         self._xl = family == "sdxl"
         self.pipe = _load(folder, xl=self._xl, dtype=self.dtype)
+        self.unet = self.pipe.unet
         self.scheduler_config = dict(self.pipe.scheduler.config)
         preview = _PREVIEW["sdxl" if self._xl else "sd15"]
         self.preview_map = [

@@ -107,12 +107,15 @@ class App:
         """Decide everything about a request. Raises InputError and its kinds."""
         request = without_tags(request)
         refuse_unavailable(request)
-        offer = self._offer(request)
-        model, why = offer.model(request)
-        plan = make_plan(request, self._choices(request, offer, model, why, raw=raw))
+        plan = self.plan_by(self._offer(request), request, raw=raw)
         if "shelf" in self.__dict__:
             self.shelf.in_background()
         return plan
+
+    def plan_by(self, offer: Offer, request: GenerationRequest, *, raw: bool = False) -> Plan:
+        """Decide about a request that this offer serves. Raises InputError and its kinds."""
+        model, why = offer.model(request)
+        return make_plan(request, self._choices(request, offer, model, why, raw=raw))
 
     def start(self, plan: Plan, job_id: str | None = None) -> Handle:
         """Begin to draw a Plan. `job_id`: of a job that an earlier process began, which goes on.

@@ -146,6 +146,7 @@ class LorasSettings(BaseModel):
 
     `max`: LoRAs that Kizy combines by itself. `scope_folders`, `scope_tags`: what it may pick
     from; empty: all. `adult`: whether LoRAs marked as adult may be picked and downloaded.
+    `background`: whether a process of its own learns them while nobody waits.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -156,6 +157,7 @@ class LorasSettings(BaseModel):
     scope_folders: tuple[str, ...] = ()
     scope_tags: tuple[str, ...] = ()
     adult: bool = False
+    background: bool = True
     rerank: RerankSettings = RerankSettings()
 
     @check("folders", "scope_folders", "scope_tags", mode="before")
@@ -174,11 +176,47 @@ class LorasSettings(BaseModel):
         return _from_home(path) if path is not None else None
 
 
+class TrainerSettings(BaseModel):
+    """The [trainer] table: kohya's sd-scripts, and who writes captions.
+
+    `captions_url`: an OpenAI-compatible address up to and with "/v1", whose model sees pictures.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    kohya: Path | None = None
+    kohya_interpreter: Path | None = None
+    captions_url: str | None = None
+    captions_model: str | None = None
+    captions_key: SecretStr | None = None
+
+    @check("kohya", "kohya_interpreter")
+    @classmethod
+    def _expanded(cls, path: Path | None) -> Path | None:
+        return path.expanduser() if path is not None else None
+
+    @check("captions_url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ValueError("give an address that begins with http:// or https://")
+        return url.rstrip("/")
+
+    @check_all(mode="after")
+    def _whole(self) -> Self:
+        if self.captions_url is not None and not self.captions_model:
+            raise ValueError("captions_url needs captions_model: which model writes the captions")
+        return self
+
+
 class Settings(BaseSettings):
     """`pictures`: where pictures go. `model`: what "auto" takes. `previews`: draw previews.
 
     `engine`: what draws. `servers`: ComfyUI servers. `comfyui`: the one that Kizy starts.
-    `loras`: where LoRAs are, and how they are picked.
+    `loras`: where LoRAs are, and how they are picked. `trainer`: what training needs.
     """
 
     model_config = SettingsConfigDict(
@@ -192,6 +230,7 @@ class Settings(BaseSettings):
     servers: tuple[ServerSettings, ...] = ()
     comfyui: ComfyuiSettings = ComfyuiSettings()
     loras: LorasSettings = LorasSettings()
+    trainer: TrainerSettings = TrainerSettings()
 
     @check("servers", mode="before")
     @classmethod

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -41,6 +42,9 @@ OUT_OF_REACH = (
 )
 
 _LOG = "log"
+MARK = "started"
+STARTING = 60.0
+"""Seconds that a process may take from its start to its lock."""
 
 
 def shelf_folders(settings: Settings) -> tuple[LoraFolder, ...]:
@@ -205,6 +209,8 @@ class Shelf:
 
         It scans, works out meanings, then hashes, and ends. Never raises.
         """
+        if not self._settings.loras.background:
+            return
         with contextlib.suppress(KizyError, OSError):
             left = self._index.unfinished()
             if not left.hashes and not (left.meanings and _language_is_there()):
@@ -213,7 +219,8 @@ class Shelf:
             if not lock.take():
                 return
             lock.give_back()
-            _start_worker(worker_folder() / _LOG)
+            if not _just_started():
+                _start_worker(worker_folder() / _LOG)
 
     def learn_a_few(self) -> tuple[str, ...]:
         """Work out few meanings at once; what to say of those that stay unknown."""
@@ -280,6 +287,19 @@ def _language_is_there() -> bool:
     from ..language import available
 
     return available()
+
+
+def _just_started() -> bool:
+    """Whether another command started the process, which has not come to its lock yet.
+
+    If not, the next one to ask will hear so. The process removes the mark when it is done.
+    """
+    mark = worker_folder() / MARK
+    with contextlib.suppress(OSError):
+        if 0 <= time.time() - mark.stat().st_mtime < STARTING:
+            return True
+    mark.touch()
+    return False
 
 
 def _start_worker(log: Path) -> None:

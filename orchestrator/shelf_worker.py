@@ -13,7 +13,7 @@ import sys
 from ..core.errors import KizyError
 from .engines.comfy.records import OwnerLock
 from .settings import load_settings
-from .shelf import Shelf, worker_folder
+from .shelf import MARK, Shelf, worker_folder
 
 AT_ONCE = 50
 """Files that are hashed before the folders are looked through again: some may be new."""
@@ -44,6 +44,8 @@ def main() -> int:
         print(error.message)
         return 1
     finally:
+        with contextlib.suppress(OSError):
+            (worker_folder() / MARK).unlink(missing_ok=True)
         lock.give_back()
     return 0
 

@@ -12,10 +12,12 @@ import pytest
 def kizy_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Kizy's folder for one test: `tmp_path`. Settings of the environment do not reach it.
 
-    Nor does a ComfyUI that happens to run on this machine: who wants one says so.
+    Nor does a ComfyUI that happens to run on this machine: who wants one says so. Nothing is
+    learned about LoRAs in a process of its own.
     """
     for name in [name for name in os.environ if name.startswith("KIZY_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("KIZY_HOME", str(tmp_path))
     monkeypatch.setenv("KIZY_ENGINE", "embedded")
+    monkeypatch.setenv("KIZY_LORAS__BACKGROUND", "false")
     return tmp_path

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 TOLERANCE = 0.005
 """Part of the lowest loss within which another is as good. The later checkpoint is taken then:
@@ -56,7 +57,7 @@ def overfits(checks: Sequence[Check]) -> bool:
         for at in range(len(checks))
     ]
     last = means[-RISING - 1 :]
-    rising = all(later > earlier for earlier, later in zip(last, last[1:], strict=False))
+    rising = all(later > earlier for earlier, later in pairwise(last))
     return rising and means[-1] > (1 + RISEN) * min(means)
 
 

@@ -94,12 +94,20 @@ class VisionEndpoint:
                     refused = response.status_code not in _AGAIN
                     why = f"the caption server answered with status {response.status_code}"
                     raise CaptionFailed(why, for_good=refused)
-                data = response.raw.read(_LARGEST_ANSWER, decode_content=True)
-                return _json(data)
+                return _json(_bounded(response))
         except requests.RequestException as error:
             if last:
                 raise CaptionFailed("the caption server does not answer") from error
             return None
+
+
+def _bounded(response: requests.Response) -> bytes:
+    found = b""
+    for block in response.iter_content(1 << 16):
+        found += block
+        if len(found) > _LARGEST_ANSWER:
+            raise CaptionFailed("the caption server's answer does not end", for_good=True)
+    return found
 
 
 def _json(data: bytes) -> Any:

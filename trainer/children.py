@@ -40,7 +40,7 @@ def end_child(folder: Path, *, patience: float = 5.0) -> None:
 
 def _end(pid: int, patience: float) -> None:
     if os.name == "nt":
-        words = ["taskkill", "/T", "/F", "/PID", str(pid)]  # noqa: S607
+        words = ["taskkill", "/T", "/F", "/PID", str(pid)]
         subprocess.run(words, capture_output=True, check=False)
         return
     for number in (signal.SIGTERM, signal.SIGKILL):

@@ -10,11 +10,12 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ..core.errors import InputError
+from ..core.errors import EngineError, InputError
 from ..core.files import replacing, sha256_of, storage_errors
 from ..core.request import Frozen, TrainingRequest
 from .advice import advice
@@ -103,8 +104,11 @@ def build(
     """Make the data set in `folder`, which may hold an older one: it stays until the end.
 
     `taken`: triggers of other LoRAs. Raises InputError `archive_unusable`, `pictures_too_many` or
-    `pictures_none`, UnknownNameError `file_missing`, StorageError, CancelledError.
+    `pictures_none`, UnknownNameError `file_missing`, EngineError `local_missing`, StorageError,
+    CancelledError.
     """
+    if find_spec("imagehash") is None:
+        raise EngineError("local_missing", "imagehash, which finds near duplicates, is missing.")
     with _unfinished(folder) as staging, Intake(limits) as intake:
         pictures = staging / PICTURES
         pictures.mkdir()

@@ -28,7 +28,7 @@ def explain(status: int | None, log: str) -> KizyError:
     known = explain_known(log)
     if known is not None:
         return known
-    if status == -signal.Signals.SIGTERM or status == -9:
+    if status is not None and -status in (signal.Signals.SIGTERM, 9):
         name = signal.Signals(-status).name
         return EngineError("training_killed", f"The training was ended from outside ({name}).")
     if status is not None and status < 0:

@@ -140,7 +140,7 @@ class EventReader:
 
 
 def read_events(path: Path, begin: int = 0) -> list[TrainingEvent]:
-    """All events of a file; steps that a resumed run took again are there twice, the last counts."""
+    """All events of a file. Of a step that was taken again after a resume, the last one counts."""
     return list(EventReader(path, begin).new())
 
 

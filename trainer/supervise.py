@@ -18,6 +18,7 @@ from typing import IO
 
 from ..core.errors import EngineError, InputError
 from ..core.files import storage_errors
+from .children import end_child
 from .deaths import as_info, explain
 from .engines.base import TrainerEngine
 from .events import EndEvent, EventReader, EventWriter, TrainingEvent
@@ -58,6 +59,8 @@ def start(run: RunFolder, engine: TrainerEngine) -> TrainingHandle:
     lock = _lock(run)
     with lock, storage_errors(run.log):
         run.stop_file.unlink(missing_ok=True)
+        # What a killed process left running would train into the same folder.
+        end_child(run.path)
         begin = run.events.stat().st_size if run.events.exists() else 0
         words = engine.process(run.path)
         with run.log.open("ab") as log:
@@ -74,7 +77,7 @@ def attach(run: RunFolder) -> TrainingHandle:
     return TrainingHandle(run)
 
 
-def follow(handle: TrainingHandle, waits: Waits = Waits()) -> Iterator[TrainingEvent]:  # noqa: B008
+def follow(handle: TrainingHandle, waits: Waits = Waits()) -> Iterator[TrainingEvent]:
     """Its events until the end; the last one is an EndEvent. Can be called again."""
     reader = EventReader(handle.run.events, handle.begin)
     last: TrainingEvent | None = None
@@ -106,12 +109,13 @@ def kill(handle: TrainingHandle) -> None:
     if process is None or process.poll() is not None:
         return
     if os.name == "nt":
-        words = ["taskkill", "/T", "/F", "/PID", str(process.pid)]  # noqa: S607
+        words = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
         subprocess.run(words, capture_output=True, check=False)
     else:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    end_child(handle.run.path)
 
 
 def _lock(run: RunFolder) -> IO[bytes]:
@@ -160,6 +164,7 @@ def _wait(handle: TrainingHandle) -> None:
 def _write_end(handle: TrainingHandle) -> EndEvent:
     """The last word of a process that died without one."""
     status = handle.process.poll() if handle.process is not None else None
+    end_child(handle.run.path)
     with contextlib.suppress(OSError), handle.run.log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(handle.log_begin, size - LOG_BYTES))

@@ -34,7 +34,7 @@ class TrainerSettings:
     """What the person set. `model`: what drawing takes by itself; `captioner`: for pictures
     without words."""
 
-    kohya: KohyaSettings = KohyaSettings()
+    kohya: KohyaSettings = field(default_factory=KohyaSettings)
     model: str | None = None
     captioner: Captioner | None = field(default=None, repr=False)
 
@@ -44,7 +44,7 @@ class Trainer:
 
     def __init__(
         self,
-        settings: TrainerSettings = TrainerSettings(),  # noqa: B008
+        settings: TrainerSettings = TrainerSettings(),
         *,
         engines: Mapping[str, TrainerEngine] | None = None,
         machine: Callable[[str], Machine] | None = None,

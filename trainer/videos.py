@@ -56,11 +56,7 @@ def frames(
     except ImportError as error:
         raise Unreadable("is a video, which needs the extra `local`") from error
     damage = (FFmpegError, OSError, ValueError, EOFError, MemoryError)
-    options = {
-        "format_whitelist": FORMATS,
-        "protocol_whitelist": "file",
-        "max_pixels": str(limits.picture_pixels),
-    }
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     reader = _Reader(limits, cancelled, tell, damage)
     try:
         with av.open(str(path.resolve()), options=options, metadata_errors="replace") as container:
@@ -96,6 +92,8 @@ class _Reader:
             raise Unreadable(
                 f"has more than {self.limits.picture_pixels // 1_000_000} million pixels"
             )
+        # A stream may change its size on the way.
+        stream.codec_context.options = {"max_pixels": str(self.limits.picture_pixels)}
         stream.thread_type = "AUTO"
         duration = _duration(container, stream)
         if duration is None:

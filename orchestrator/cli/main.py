@@ -115,6 +115,56 @@ def generate(
 
 
 @app.command()
+def train(
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PICTURES", help="Pictures, folders, zips or videos; their number is free."
+        ),
+    ] = None,
+    name: Annotated[str, typer.Option(help="What the LoRA is called.")] = "",
+    about: Annotated[str, typer.Option(help="What the pictures show, in a sentence.")] = "",
+    base: Annotated[str, typer.Option(help="Model to train on: by name, folder or file.")] = "auto",
+    goal: Annotated[str, typer.Option(help="character, style or object.")] = "auto",
+    engine: Annotated[str, typer.Option(help="builtin or kohya.")] = "auto",
+    steps: Annotated[str, typer.Option(help="Training steps.")] = "auto",
+    rank: Annotated[str, typer.Option(help="How much the LoRA can hold.")] = "auto",
+    resolution: Annotated[str, typer.Option(help="Pixels of a square's side.")] = "auto",
+    quality: Annotated[str, typer.Option(help="draft, balanced or best.")] = "balanced",
+    seed: Annotated[str, typer.Option(help="Number; the same seed trains the same.")] = "auto",
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the last one; or with PICTURES = its folder, or --name."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Prepare and show everything, train nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Begin without asking.")] = False,
+    json_: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Make a LoRA from pictures and a name; prompts that mean it pick it from then on."""
+    from . import train as page
+
+    options = {
+        "files": pictures or [],
+        "name": name,
+        "about": about,
+        "base": base,
+        "goal": goal,
+        "engine": engine,
+        "steps": steps,
+        "rank": rank,
+        "resolution": resolution,
+        "quality": quality,
+        "seed": seed,
+    }
+    page.train(page.request_values(options), page.Wish(resume, dry_run, yes, json_, debug))
+
+
+@app.command()
 def replay(
     picture: Annotated[Path, typer.Argument(help="A PNG that Kizy drew.")],
     out: Out = None,

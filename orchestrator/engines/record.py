@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -128,6 +129,8 @@ class StartedJobs(Generic[_Work]):
     def __init__(self, record_of: Callable[[_Work], Record], *, kept: int = KEPT_JOBS) -> None:
         self._record_of, self._kept = record_of, kept
         self._works: dict[str, _Work] = {}
+        self._going: list[str] = []
+        self._over: deque[str] = deque()
 
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._works
@@ -138,9 +141,15 @@ class StartedJobs(Generic[_Work]):
 
     def add(self, job_id: str, work: _Work) -> None:
         """One more. Those that are over lose their previews, the oldest of many are forgotten."""
+        going: list[str] = []
+        for key in self._going:
+            record = self._record_of(self._works[key])
+            if record.ended:
+                record.drop_previews()
+                self._over.append(key)
+            else:
+                going.append(key)
+        self._going = [*going, job_id]
         self._works[job_id] = work
-        ended = [key for key, known in self._works.items() if self._record_of(known).ended]
-        for key in ended:
-            self._record_of(self._works[key]).drop_previews()
-        for key in ended[: max(0, len(self._works) - self._kept)]:
-            del self._works[key]
+        while self._over and len(self._works) > self._kept:
+            del self._works[self._over.popleft()]

@@ -16,7 +16,7 @@ RESTARTS = 3
 """Of cosine_with_restarts, as in Civitai's trainer."""
 
 
-def make_optimizer(name: Optimizer, groups: list[dict[str, Any]], device: torch.device) -> Any:
+def make_optimizer(name: Optimizer, groups: list[dict[str, Any]]) -> Any:
     """The optimizer. Raises EngineError `local_missing` for one whose package is missing."""
     if name == "adamw":
         return torch.optim.AdamW(groups, betas=(0.9, 0.999), weight_decay=1e-2, fused=True)

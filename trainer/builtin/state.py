@@ -16,10 +16,9 @@ FILE = "state.safetensors"
 
 @dataclass
 class Progress:
-    """`step`: how many are done. `seconds`: spent on them. `started`: ISO time of the first."""
+    """`step`: how many are done. `started`: ISO time at which it began."""
 
     step: int = 0
-    seconds: float = 0.0
     started: str = ""
 
 

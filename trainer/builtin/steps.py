@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -137,7 +138,7 @@ class Steps:
         count = len(rows.captions)
         workers = min(self._workers, count)
         ends = [count * worker // workers for worker in range(workers + 1)]
-        return [rows.part(*span) for span in zip(ends, ends[1:], strict=False)]
+        return [rows.part(*span) for span in pairwise(ends)]
 
     def _rows(self, number: int) -> Rows:
         plan = self._plan
@@ -188,7 +189,7 @@ class Steps:
         return loss.item(), torch.autograd.grad(scaler.scale(loss), parameters)
 
     def _loss(self, rows: Rows) -> torch.Tensor:
-        """Mean over the rows of their weighted error, relative to the mean weight of all steps."""
+        """Mean over the rows of their weighted error."""
         model, device = self._model, self._model.device
         text = self._encode(rows.captions, rows.size)
         noisy = rows.latents.to(device, model.dtype).contiguous(memory_format=torch.channels_last)

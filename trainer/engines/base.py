@@ -44,7 +44,7 @@ class TrainerEngine(Protocol):
         ...
 
     def refusal(self, plan: TrainingPlan) -> KizyError | None:
-        """Why it cannot train this; None if it can. Quick: what is missing here is not asked again."""
+        """Why it cannot train this; None if it can. Does not ask what `missing` asks."""
         ...
 
     def command(self, folder: Path) -> Command:

@@ -39,8 +39,11 @@ _OPTIMIZERS: dict[Optimizer, str] = {
 _SCHEDULES: dict[Schedule, tuple[str, ...]] = {
     "constant": ("--lr_scheduler", "constant_with_warmup"),
     "cosine": ("--lr_scheduler", "cosine"),
-    "cosine_with_restarts": ("--lr_scheduler", "cosine_with_restarts", "--lr_scheduler_num_cycles", "3"),
-}  # fmt: skip
+    "cosine_with_restarts": (
+        *("--lr_scheduler", "cosine_with_restarts"),
+        *("--lr_scheduler_num_cycles", "3"),
+    ),
+}
 _PRECISIONS: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 NEVER = 1_000_000
 """Epochs between two validations: only those by step count."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +16,15 @@ from .. import curves, samples
 from ..best import Best, Check, choose, overfits
 from ..builtin import checkpoints
 from ..dataset import DataSet
-from ..events import CheckpointEvent, EndEvent, EventWriter, NoticeEvent, SampleEvent, StepEvent
-from ..events import read_events
+from ..events import (
+    CheckpointEvent,
+    EndEvent,
+    EventWriter,
+    NoticeEvent,
+    SampleEvent,
+    StepEvent,
+    read_events,
+)
 from ..lora_file import tensor_hash
 from ..metadata import Facts, metadata, now
 from ..plan import TrainingPlan
@@ -48,12 +55,12 @@ class Results:
     def collect(self, out: Path) -> None:
         """Take over what is whole by now. Raises StorageError."""
         for step, index, path in drawn_samples(out):
-            self._keep(step, index, lambda target, path=path: os.replace(path, target))
+            self._keep(step, index, lambda target, path=path: path.replace(target))
         for step, path in finished_files(out, self.plan.slug, self.plan.steps):
             target = checkpoints.file_of(self.folder, step)
             known = step in checkpoints.noted(self.folder, step)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, target)
+            path.replace(target)
             if not known:
                 checkpoints.note(self.folder, step, self._checks.get(step))
                 self.events.write(CheckpointEvent(step=step, path=str(target)))
@@ -133,7 +140,7 @@ class Results:
             if self._sampler is not None:
                 self._sampler.rest()
 
-    def _keep(self, step: int, index: int, write) -> None:  # noqa: ANN001
+    def _keep(self, step: int, index: int, write: Callable[[Path], object]) -> None:
         path = self._sample_file(step, index)
         with replacing(path) as temporary:
             write(temporary)

@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from ...core.errors import EngineError, KizyError
 from .. import dataset
@@ -24,7 +25,6 @@ from ..dataset import PICTURES
 from ..deaths import as_info
 from ..events import (
     EndEvent,
-    EventReader,
     EventWriter,
     NoticeEvent,
     Smoother,
@@ -33,8 +33,8 @@ from ..events import (
 )
 from ..plan import TrainingPlan
 from ..run_folder import RunFolder
-from .base import STOP_FILE
-from .kohya import KohyaEngine, KohyaSettings, draws_itself, environment
+from .base import STOP_FILE, Command
+from .kohya import KohyaEngine, KohyaSettings, environment
 from .kohya_failures import explain_kohya
 from .kohya_files import FOLDER, write_pictures, write_texts
 from .kohya_results import Results
@@ -119,7 +119,12 @@ class KohyaRun:
         events: EventWriter,
         stopping: Callable[[], bool],
     ) -> None:
-        self.run, self.engine, self.events, self.stopping = RunFolder(folder), engine, events, stopping
+        self.run, self.engine, self.events, self.stopping = (
+            RunFolder(folder),
+            engine,
+            events,
+            stopping,
+        )
         self.folder = folder
         self.plan = self.run.plan()
         self.data = dataset.load(folder)
@@ -166,7 +171,7 @@ class KohyaRun:
         return True
 
     @contextlib.contextmanager
-    def _child(self, command, output):  # noqa: ANN001, ANN202
+    def _child(self, command: Command, output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
         process = subprocess.Popen(
             command.argv,
             cwd=command.folder,

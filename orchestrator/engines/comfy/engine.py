@@ -14,18 +14,16 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
 from ....catalog.family import SourceFile, load_families
-from ....core.errors import CancelledError, EngineError, KizyError
+from ....core.errors import EngineError, KizyError
 from ....core.files import storage_errors
 from ....core.job import Artifact, Event
 from ....core.picture_files import MAX_BYTES
 from ....core.plan import Plan
-from ...templates.compile import Compiled, compile_plan
-from ...templates.library import template_for
+from ...templates.compile import Compiled
 from ...templates.server import ServerFacts
 from ..base import COMFYUI, Capabilities, Handle
 from ..record import Record, StartedJobs
@@ -36,6 +34,7 @@ from .finish import as_png, finished, is_as_planned, plain_picture
 from .meter import SHOW_PAUSE, Meter
 from .pool import Lease, Needs, Pool
 from .saved import SavedPictures
+from .work import Picture, Work, compiled_for, require_suitable
 
 log = logging.getLogger(__name__)
 
@@ -54,50 +53,6 @@ class Save(Protocol):
     def __call__(self, plan: Plan, data: bytes) -> Artifact: ...
 
 
-@dataclass
-class _Work:
-    """A started job: what was said of it, and the prompts that are on servers now.
-
-    `again`: an earlier process may have started it. `begun`: a server took one of its pictures, or
-    may have in an earlier process. `saved`: what an earlier process saved of it, by picture.
-    """
-
-    record: Record
-    again: bool = False
-    begun: bool = False
-    saved: dict[int, Artifact] = field(default_factory=dict)
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    prompts: dict[str, ComfyClient] = field(default_factory=dict)
-    verdicts: dict[int, tuple[ServerFacts, KizyError | None]] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def check(self) -> None:
-        if self.cancelled.is_set():
-            raise CancelledError("cancelled", "The drawing was stopped.")
-
-
-@dataclass
-class _Picture:
-    """One picture of a job, and what was tried for it.
-
-    `maybe_sent`: the server may know it, so it is asked before the graph is sent. `only`: the
-    server that is known to have it. `heard`: when a server last answered.
-    """
-
-    index: int
-    plan: Plan
-    prompt_id: str
-    maybe_sent: bool
-    only: str | None = None
-    avoid: set[str] = field(default_factory=set)
-    failure: KizyError | None = None
-    heard: float = field(default_factory=time.monotonic)
-    sent: bool = False
-    sent_again: bool = False
-    tiled: bool = False
-    compiled: tuple[ServerFacts, bool, Compiled] | None = None
-
-
 class ComfyEngine:
     """The Engine over a pool of servers. `save` stores what is drawn, `saved` remembers it."""
 
@@ -113,7 +68,7 @@ class ComfyEngine:
         self._pool, self._clients, self._save = pool, {c.address.name: c for c in clients}, save
         self._previews = previews
         self._saved = saved or SavedPictures()
-        self._started = StartedJobs[_Work](lambda work: work.record)
+        self._started = StartedJobs[Work](lambda work: work.record)
         self._left_behind: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
@@ -151,7 +106,7 @@ class ComfyEngine:
         with self._lock:
             if job_id not in self._started:
                 saved = self._saved.of(job_id, plan) if again else {}
-                work = _Work(Record(plan, job_id), again=again, begun=again, saved=saved)
+                work = Work(Record(plan, job_id), again=again, begun=again, saved=saved)
                 self._started.add(job_id, work)
                 threading.Thread(target=self._run, args=(work,), daemon=True).start()
         return Handle(job_id)
@@ -177,7 +132,7 @@ class ComfyEngine:
         for client in self._clients.values():
             client.close()
 
-    def _run(self, work: _Work) -> None:
+    def _run(self, work: Work) -> None:
         record, error = work.record, None
         count = record.plan.count
         meter = Meter(record, count)
@@ -202,7 +157,7 @@ class ComfyEngine:
             log.debug("ComfyUI's own words: %s", error.raw)
         record.end(error)
 
-    def _picture(self, work: _Work, index: int, meter: Meter) -> None:
+    def _picture(self, work: Work, index: int, meter: Meter) -> None:
         """Draw and save one picture of the job. Raises KizyError."""
         plan = work.record.plan
         if index in work.saved:
@@ -210,7 +165,7 @@ class ComfyEngine:
             meter.done(index)
             return
         prompt_id = prompt_of(work.record.job_id, index)
-        picture = _Picture(index, plan.for_picture(index), prompt_id, maybe_sent=work.again)
+        picture = Picture(index, plan.for_picture(index), prompt_id, maybe_sent=work.again)
         if work.again:
             self._find(picture)
         while True:
@@ -232,11 +187,11 @@ class ComfyEngine:
         work.record.artifact(artifact)
         meter.done(index)
 
-    def _lease(self, work: _Work, picture: _Picture) -> Lease:
+    def _lease(self, work: Work, picture: Picture) -> Lease:
         """A place on a server. Raises KizyError."""
         needs = Needs(
             model=picture.plan.model.name,
-            suits=lambda facts: _require_suitable(work, picture, facts),
+            suits=lambda facts: require_suitable(work, picture, facts),
             cancelled=work.cancelled.is_set,
             patience=AWAY if work.begun else 0.0,
         )
@@ -249,7 +204,7 @@ class ComfyEngine:
             # Why no other server takes it says less than what went wrong on the first.
             raise picture.failure from error
 
-    def _find(self, picture: _Picture) -> None:
+    def _find(self, picture: Picture) -> None:
         """Which server has a picture that an earlier process may have sent."""
         if len(self._clients) == 1:
             return
@@ -263,11 +218,11 @@ class ComfyEngine:
                 picture.only = name
                 return
 
-    def _draw(self, work: _Work, picture: _Picture, client: ComfyClient, meter: Meter) -> bytes:
+    def _draw(self, work: Work, picture: Picture, client: ComfyClient, meter: Meter) -> bytes:
         """Send the graph, follow it and fetch its picture. Raises Vanished and KizyError."""
         show_at = time.monotonic()
         self._stop_left_behind(client, picture.prompt_id)
-        compiled = _compiled(picture, client.facts())
+        compiled = compiled_for(picture, client.facts())
         for upload in compiled.uploads:
             with plain_picture(Path(upload.picture.path)) as path:
                 client.upload(path, upload.name)
@@ -302,7 +257,7 @@ class ComfyEngine:
     def _fetch(
         self,
         client: ComfyClient,
-        picture: _Picture,
+        picture: Picture,
         compiled: Compiled,
         outputs: tuple[OutputFile, ...],
     ) -> bytes:
@@ -320,7 +275,7 @@ class ComfyEngine:
                 target.write_bytes(data)
             return finished(target, picture.plan)
 
-    def _once_more(self, work: _Work, picture: _Picture, client: ComfyClient) -> None:
+    def _once_more(self, work: Work, picture: Picture, client: ComfyClient) -> None:
         """The job vanished from its server. Raises EngineError `server_lost` the second time."""
         name = client.address.name
         if picture.sent_again:
@@ -329,7 +284,7 @@ class ComfyEngine:
         text = f"{name} was restarted or its queue was cleared: the job was sent once more."
         work.record.notice("sent_again", text)
 
-    def _mend(self, work: _Work, picture: _Picture, client: ComfyClient, error: KizyError) -> None:
+    def _mend(self, work: Work, picture: Picture, client: ComfyClient, error: KizyError) -> None:
         """Prepare another try, or raise the error."""
         name = client.address.name
         if error.code == "out_of_memory" and not picture.tiled:
@@ -359,7 +314,7 @@ class ComfyEngine:
             return
         raise error
 
-    def _leave_behind(self, name: str, picture: _Picture) -> None:
+    def _leave_behind(self, name: str, picture: Picture) -> None:
         with self._lock:
             self._left_behind.setdefault(name, set()).add(picture.prompt_id)
 
@@ -384,36 +339,6 @@ def drawable_families(facts: ServerFacts) -> frozenset[str]:
     from .models import listed_models
 
     return frozenset(entry.family for entry in listed_models(facts) if entry.family is not None)
-
-
-def _require_suitable(work: _Work, picture: _Picture, facts: ServerFacts) -> None:
-    """Raises KizyError if a server with these facts cannot draw the picture.
-
-    Found out once for all pictures of the job, which differ in their seeds alone.
-    """
-    if picture.tiled:
-        _compiled(picture, facts)
-        return
-    if id(facts) not in work.verdicts:
-        error: KizyError | None = None
-        try:
-            _compiled(picture, facts)
-        except KizyError as refusal:
-            error = refusal
-        # With the facts themselves: no others can get their id then.
-        work.verdicts[id(facts)] = facts, error
-    if (known := work.verdicts[id(facts)][1]) is not None:
-        raise known
-
-
-def _compiled(picture: _Picture, facts: ServerFacts) -> Compiled:
-    match picture.compiled:
-        case (of, tiled, compiled) if of is facts and tiled == picture.tiled:
-            return compiled
-    template = template_for(picture.plan, facts)
-    compiled = compile_plan(picture.plan, template, facts, tiled_decode=picture.tiled)
-    picture.compiled = facts, picture.tiled, compiled
-    return compiled
 
 
 def _files(plan: Plan) -> Sequence[SourceFile]:

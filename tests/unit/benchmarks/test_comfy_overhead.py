@@ -26,6 +26,9 @@ def test_both_draw_all_jobs_and_are_reported(tmp_path: Path) -> None:
 
 def test_several_servers_draw_all_pictures(tmp_path: Path) -> None:
     result = throughput(2, tmp_path, 6, 0.01)
-    assert len(list(tmp_path.glob("*.png"))) == 6
-    assert 0 < result["share_of_ideal"] <= 1
+    assert len(list((tmp_path / "kizy").glob("*.png"))) == 6
+    assert len(list((tmp_path / "bare").rglob("*.png"))) == 6
+    assert 0 < result["share_of_ideal"] <= 1 and 0 < result["bare_share_of_ideal"] <= 1
+    assert result["share_of_bare"] > 0
+    assert "of the bare loops" in next(lines_of({"servers": [result]}))
     assert 0 < result["servers_busy"] <= 1

@@ -70,14 +70,12 @@ def test_progress_does_not_go_back_to_less(record: Record) -> None:
 
 def test_jobs_that_are_over_lose_their_previews_and_are_forgotten_at_last() -> None:
     jobs = StartedJobs[Record](lambda work: work, kept=3)
-    for number in range(5):
+    for number in range(6):
         record = Record(PLAN, str(number))
         record.preview(0, b"x")
         if number != 1:
             record.end(None)
         jobs.add(str(number), record)
-    assert [str(n) in jobs for n in range(5)] == [False, True, False, True, True]
-    later = jobs.get("3")
-    assert later is not None
-    jobs.add("5", Record(PLAN, "5"))
-    assert summary(later) == ["succeeded"]
+    assert [str(n) in jobs for n in range(6)] == [False, True, False, False, True, True]
+    over = jobs.get("4")
+    assert over is not None and summary(over) == ["succeeded"]

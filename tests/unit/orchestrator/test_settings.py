@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 from kizy.core.errors import InputError
-from kizy.orchestrator.settings import ComfyuiSettings, ServerSettings, Settings, load_settings
+from kizy.orchestrator.settings import (
+    ComfyuiSettings,
+    LorasSettings,
+    RerankSettings,
+    ServerSettings,
+    Settings,
+    load_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +163,46 @@ def test_a_wrong_comfyui_setting_is_told(line: str, told: str) -> None:
     assert told in refused(f"[comfyui]\n{line}\n")
 
 
+def test_loras_are_a_table_of_kizy_toml(home: Path) -> None:
+    (home / "kizy.toml").write_text(
+        '[loras]\nfolders = ["~/a", "b"]\nmax = 2\nscope_tags = ["ink"]\nadult = true\n'
+        '[loras.rerank]\nurl = "http://127.0.0.1:11434/v1/"\nmodel = "small"\n'
+    )
+    loras = load_settings().loras
+    assert loras.folders == (Path.home() / "a", home / "b")
+    assert (loras.max, loras.scope_tags, loras.adult) == (2, ("ink",), True)
+    assert (loras.rerank.url, loras.rerank.model) == ("http://127.0.0.1:11434/v1", "small")
+
+
+def test_loras_can_be_set_in_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "kizy.toml").write_text('[loras.rerank]\nurl = "http://a/v1"\nmodel = "small"\n')
+    monkeypatch.setenv("KIZY_LORAS__FOLDERS", "/a, /b")
+    monkeypatch.setenv("KIZY_LORAS__A1111", "/webui")
+    monkeypatch.setenv("KIZY_LORAS__RERANK__KEY", "hunter2")
+    loras = load_settings().loras
+    assert (loras.folders, loras.a1111) == ((Path("/a"), Path("/b")), Path("/webui"))
+    assert loras.rerank.key is not None and loras.rerank.key.get_secret_value() == "hunter2"
+    assert loras.rerank.url == "http://a/v1"
+    assert "hunter2" not in repr(load_settings()) + load_settings().model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("max = 11", "loras.max"),
+        ("max = -1", "loras.max"),
+        ('folders = ["~nobody-here/x"]', "no such user"),
+        ('rerank = {url = "a.example", model = "m"}', "http:// or https://"),
+        ('rerank = {url = "http://[", model = "m"}', "http:// or https://"),
+        ('rerank = {url = "http://a"}', "name the `model`"),
+        ('rerank = {url = "http://me:hunter2@a", model = "m"}', "the setting `key`"),
+    ],
+)
+def test_a_wrong_setting_about_loras_is_told(lines: str, told: str) -> None:
+    message = refused(f"[loras]\n{lines}\n")
+    assert told in message and "hunter2" not in message
+
+
 def test_an_engine_that_does_not_exist_is_told() -> None:
     assert "engine" in refused('engine = "paint"\n')
 
@@ -166,6 +213,10 @@ def names_and_variables() -> Iterator[tuple[str, str]]:
         yield name, f"KIZY_{name.upper()}"
     for name in ComfyuiSettings.model_fields:
         yield name, f"KIZY_COMFYUI__{name.upper()}"
+    for name in LorasSettings.model_fields:
+        yield name, f"KIZY_LORAS__{name.upper()}"
+    for name in RerankSettings.model_fields:
+        yield name, f"KIZY_LORAS__RERANK__{name.upper()}"
 
 
 def test_the_page_about_settings_describes_every_setting() -> None:
@@ -178,5 +229,6 @@ def test_the_page_about_settings_describes_every_setting() -> None:
 
 def test_the_page_about_settings_describes_no_other() -> None:
     page = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
-    known = {variable for _, variable in names_and_variables()} | {"KIZY_HOME"}
+    others = {"KIZY_HOME", "KIZY_CIVITAI_KEY"}
+    known = {variable for _, variable in names_and_variables()} | others
     assert set(re.findall(r"KIZY_\w+", page)) <= known

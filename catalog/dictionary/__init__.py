@@ -1,0 +1,1 @@
+"""Words of art and of everyday, as data: `art.txt` and `languages.txt`."""

@@ -1,0 +1,91 @@
+"""A started job of the ComfyUI engine and its pictures: what was tried so far."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from ....core.errors import CancelledError, KizyError
+from ....core.job import Artifact
+from ....core.plan import Plan
+from ...templates.compile import Compiled, compile_plan
+from ...templates.library import template_for
+from ...templates.server import ServerFacts
+from ..record import Record
+from .client import ComfyClient
+
+
+@dataclass
+class Work:
+    """A started job: what was said of it, and the prompts that are on servers now.
+
+    `again`: an earlier process may have started it. `begun`: a server took one of its pictures, or
+    may have in an earlier process. `saved`: what an earlier process saved of it, by picture.
+    """
+
+    record: Record
+    again: bool = False
+    begun: bool = False
+    saved: dict[int, Artifact] = field(default_factory=dict)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    prompts: dict[str, ComfyClient] = field(default_factory=dict)
+    verdicts: dict[int, tuple[ServerFacts, KizyError | None]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def check(self) -> None:
+        if self.cancelled.is_set():
+            raise CancelledError("cancelled", "The drawing was stopped.")
+
+
+@dataclass
+class Picture:
+    """One picture of a job, and what was tried for it.
+
+    `maybe_sent`: the server may know it, so it is asked before the graph is sent. `only`: the
+    server that is known to have it. `heard`: when a server last answered.
+    """
+
+    index: int
+    plan: Plan
+    prompt_id: str
+    maybe_sent: bool
+    only: str | None = None
+    avoid: set[str] = field(default_factory=set)
+    failure: KizyError | None = None
+    heard: float = field(default_factory=time.monotonic)
+    sent: bool = False
+    sent_again: bool = False
+    tiled: bool = False
+    compiled: tuple[ServerFacts, bool, Compiled] | None = None
+
+
+def require_suitable(work: Work, picture: Picture, facts: ServerFacts) -> None:
+    """Raises KizyError if a server with these facts cannot draw the picture.
+
+    Found out once for all pictures of the job, which differ in their seeds alone.
+    """
+    if picture.tiled:
+        compiled_for(picture, facts)
+        return
+    if id(facts) not in work.verdicts:
+        error: KizyError | None = None
+        try:
+            compiled_for(picture, facts)
+        except KizyError as refusal:
+            error = refusal
+        # With the facts themselves: no others can get their id then.
+        work.verdicts[id(facts)] = facts, error
+    if (known := work.verdicts[id(facts)][1]) is not None:
+        raise known
+
+
+def compiled_for(picture: Picture, facts: ServerFacts) -> Compiled:
+    """The graph of a picture for a server with these facts. Raises KizyError."""
+    match picture.compiled:
+        case (of, tiled, compiled) if of is facts and tiled == picture.tiled:
+            return compiled
+    template = template_for(picture.plan, facts)
+    compiled = compile_plan(picture.plan, template, facts, tiled_decode=picture.tiled)
+    picture.compiled = facts, picture.tiled, compiled
+    return compiled
