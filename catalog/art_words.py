@@ -8,10 +8,13 @@ wishes in other languages over to the English of most cards. General knowledge, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 TermKind = Literal["style", "technique", "thing"]
+
+ART_FILE = Path(__file__).parent / "dictionary" / "art.txt"
 
 _STYLES = """
 ink wash = ink wash painting, zen brushwork, sesshu, ink painting, sumi-e, sumie, sumi ink,
@@ -41,9 +44,8 @@ pastel drawing = chalk pastel, dry pastel, soft pastel, oil pastel, pastels ; pa
 chalkboard = blackboard, chalk drawing ; kreidetafel
 pen and ink = ink drawing, pen drawing, ink pen, fineliner, nib ; federzeichnung, tuschestift,
     dessin a la plume, dibujo a pluma
-line art = lineart, line drawing, outline drawing, coloring book, coloring page, colouring book,
-    colouring page, monoline ; strichzeichnung, ausmalbild, malbuch, coloriage, para colorear, 線画,
-    ぬりえ
+line art = lineart, line drawing, outline drawing, monoline ; strichzeichnung, 線画
+coloring book = ; ausmalbild, malbuch, coloriage, para colorear, ぬりえ
 sketch = rough sketch, urban sketch, sketchbook ; skizze, croquis, esquisse, boceto, スケッチ
 calligraphy = hand lettering, lettering ; kalligrafie, kalligraphie, calligraphie, caligrafia, 書道
 etching = engraving, piranesi, copperplate engraving, cross-hatching, crosshatching, steel
@@ -134,6 +136,7 @@ comic = comic book, comic strip, halftone, ben-day dots ; comicheft, bande dessi
 ligne claire = clear line, belgian comic, herge, tintin
 noir = film noir, noir comic
 cartoon = rubber hose ; zeichentrick, dessin anime, dibujos animados, カートゥーン
+handwriting = ; handschrift
 storybook = children's book, childrens book, picture book, bedtime story, storybook illustration ;
     kinderbuch, bilderbuch, märchenbuch, livre pour enfants, cuento infantil, 絵本
 art nouveau = mucha, klimt, belle epoque ; jugendstil, modernismo, stile liberty,
@@ -309,12 +312,16 @@ neon = ; ネオン
 
 @dataclass(frozen=True)
 class Term:
-    """`name`: the English word. `same`: other English words. `foreign`: in other languages."""
+    """`name`: the English word. `same`: other English words. `foreign`: in other languages.
+
+    `meaning`: what it is, as somebody would say who lacks the word; empty for most things.
+    """
 
     name: str
     kind: TermKind
     same: tuple[str, ...]
     foreign: tuple[str, ...]
+    meaning: str = ""
 
 
 def _read(lines: str, kind: TermKind) -> list[Term]:
@@ -330,10 +337,30 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-TERMS: tuple[Term, ...] = (
-    *_read(_STYLES, "style"),
-    *_read(_TECHNIQUES, "technique"),
-    *_read(_THINGS, "thing"),
+def _described(terms: list[Term]) -> list[Term]:
+    """The terms with other words and meanings from `dictionary/art.txt`, and its own terms."""
+    known = {term.name: term for term in terms}
+    kind: TermKind = "style"
+    for line in ART_FILE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            kind = "technique" if "technique" in line else "style"
+        elif line and not line.startswith("#"):
+            name, _, rest = line.partition(" = ")
+            same, _, meaning = rest.partition(": ")
+            old = known.get(name, Term(name, kind, (), ()))
+            both = tuple(dict.fromkeys((*old.same, *_words(same))))
+            known[name] = replace(old, same=both, meaning=meaning.strip())
+    return list(known.values())
+
+
+TERMS: tuple[Term, ...] = tuple(
+    _described(
+        [
+            *_read(_STYLES, "style"),
+            *_read(_TECHNIQUES, "technique"),
+            *_read(_THINGS, "thing"),
+        ]
+    )
 )
 
 STYLE_NAMES = frozenset(term.name for term in TERMS if term.kind == "style")

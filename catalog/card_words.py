@@ -15,6 +15,7 @@ from .words import (
     mark_words,
     plain,
     rarity,
+    root,
     says_nothing,
     split_compound,
     words,
@@ -27,6 +28,9 @@ MAX_TAGS = 20
 
 NAME, TRIGGER, TAG, ABOUT, EXAMPLE = 1.0, 1.0, 0.75, 0.6, 0.4
 """How much a word counts by where it stands."""
+
+MAX_MEANINGS = 2
+"""Glossary terms whose meaning is said of a card."""
 
 SAME_MEANING = 0.9
 """How much a word counts that the card says with another word ("aquarelle", "watercolor")."""
@@ -55,8 +59,10 @@ class CardWords:
     `identity`: the words of name and triggers that tell it apart. `phrases`: whole triggers, in
     words. `own_names`: the name's words, and those of the first trigger. `strong`, `weak`:
     glossary terms in name, triggers and tags; in the description.
-    `speed`: it makes drawing faster and changes nothing else. `one_of_a_kind`: somebody or
-    something with a name. `nothing_told`: no word of it tells what it draws.
+    `described`: words of what the glossary says these terms are. `own`: what only it is called
+    (names, made-up words). `speed`: it makes drawing faster and changes nothing else.
+    `one_of_a_kind`: somebody or something with a name. `nothing_told`: no word of it tells what
+    it draws.
     """
 
     title: str
@@ -66,6 +72,8 @@ class CardWords:
     own_names: tuple[frozenset[str], ...]
     strong: frozenset[str]
     weak: frozenset[str]
+    described: frozenset[str]
+    own: frozenset[str]
     kind: Kind
     speed: bool
     one_of_a_kind: bool
@@ -94,6 +102,8 @@ def describe(card: Card) -> CardWords:
     identity = frozenset(
         word for text in (title, *triggers) for word in content_words(text) if word not in GENERIC
     )
+    kind = card.kind or _guess_kind(card, title, named)
+    own = _own_words(card, identity)
     return CardWords(
         title=title,
         weights=weights,
@@ -106,9 +116,11 @@ def describe(card: Card) -> CardWords:
         ),
         strong=strong,
         weak=weak,
-        kind=card.kind or _guess_kind(card, title, named),
+        described=frozenset(root(w) for text in meanings_of(card) for w in content_words(text)),
+        own=own,
+        kind=kind,
         speed=_is_speed(card, title),
-        one_of_a_kind=_one_of_a_kind(card),
+        one_of_a_kind=kind == "subject" and bool(own) and _one_of_a_kind(card, own),
         nothing_told=not identity and says_nothing(about) and says_nothing(" ".join(card.tags)),
     )
 
@@ -121,7 +133,8 @@ def trigger_phrases(card: Card) -> list[str]:
 
 def card_texts(card: Card) -> tuple[str, ...]:
     """What of a card has a meaning to search for: its name with what it is said to do; its name,
-    also in the glossary's words; its triggers and tags. At most three; none if it says nothing.
+    also in the glossary's words; its triggers and tags; what the glossary says of its terms. At
+    most four; none if it says nothing.
     """
     title = clean_name(card.name)
     about = " ".join(card.about[:MAX_ABOUT].split())
@@ -139,9 +152,29 @@ def card_texts(card: Card) -> tuple[str, ...]:
     title = ", ".join(part for part in (title, *others[:3]) if part)
     if not about and not second and card.examples:
         second = card.examples[0][:MAX_ABOUT]
+    meaning = "; ".join(meanings_of(card))
     return tuple(
-        dict.fromkeys(text for text in (first, title, second) if text and not says_nothing(text))
+        dict.fromkeys(
+            text for text in (first, title, second, meaning) if text and not says_nothing(text)
+        )
     )
+
+
+def meanings_of(card: Card) -> tuple[str, ...]:
+    """What the glossary says of a card's terms: of those in its name and triggers first, then
+    tags, then description; styles before techniques. At most two.
+    """
+    places = (
+        " , ".join((clean_name(card.name), *trigger_phrases(card)[:MAX_TRIGGERS])),
+        " , ".join(card.tags[:MAX_TAGS]),
+        card.about[:MAX_ABOUT],
+    )
+    found: dict[str, str] = {}
+    for text in places:
+        terms = [one.term for one in glossary.terms_in(text) if one.term.meaning]
+        for term in sorted(terms, key=lambda term: term.kind != "style"):
+            found.setdefault(term.name, f"{term.name}, {term.meaning}")
+    return tuple(found.values())[:MAX_MEANINGS]
 
 
 def is_generic(phrase: str) -> bool:
@@ -171,13 +204,35 @@ def _is_speed(card: Card, title: str) -> bool:
     )
 
 
-_PERSON_TAGS = ("character", "oc", "original character", "mascot", "pet", "person")
+_PERSON_TAGS = frozenset(
+    ("character", "oc", "original character", "mascot", "pet", "person", "celebrity", "product")
+)
 _OWN = re.compile(r"\b(?:my|our|his|her|oc)\b|^\W*[A-Z][a-z]+\s[A-Z][a-z]+\b")
+_CALLED = re.compile(r"^\W*(?:(?:The|Our|My)\s)?((?:[A-Z][\w.'’-]*\s?)+(?:\d+\s?)?)[,:(/]")
 
 
-def _one_of_a_kind(card: Card) -> bool:
+def _own_words(card: Card, identity: frozenset[str]) -> frozenset[str]:
+    """Words of name and triggers that tags and description do not use as common words."""
+    common = {word for tag in card.tags for word in words(tag)}
+    for raw in _LOWER_WORD.findall(card.about[:MAX_ABOUT]):
+        common.update(words(raw))
+    return frozenset(word for word in identity if word not in common and len(word) > 1)
+
+
+_LOWER_WORD = re.compile(r"(?<![\w'’-])[a-z][\w'’]*")
+
+
+def _one_of_a_kind(card: Card, own: frozenset[str]) -> bool:
     """Somebody or something with a name: only who names it means it."""
-    tags = {plain(tag) for tag in card.tags}
-    if card.kind not in (None, "subject"):
-        return False
-    return bool(tags & set(_PERSON_TAGS)) or _OWN.search(card.about[:60]) is not None
+    if {plain(tag) for tag in card.tags} & _PERSON_TAGS:
+        return True
+    about = card.about[:MAX_ABOUT]
+    if _OWN.search(about[:60]) is not None:
+        return True
+    called = _CALLED.match(about)
+    proper = set(words(called.group(1))) if called else set()
+    for raw in re.findall(r"(?<=\w\s)[A-Z][\w'’-]+", about):
+        proper.update(words(raw))
+    return bool(proper & {word for word in own if not is_known(word)}) or (
+        len(proper & own) > 1 and called is not None
+    )

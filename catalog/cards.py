@@ -33,6 +33,7 @@ def key_of(path: Path) -> str:
 
 def card_of_file(path: Path, root: Path, reading: Reading) -> Card:
     """What the file alone says."""
+    own = reading.own
     return Card(
         key=key_of(path),
         name=reading.title or readable(path.stem),
@@ -41,7 +42,9 @@ def card_of_file(path: Path, root: Path, reading: Reading) -> Card:
         about=reading.about,
         triggers=reading.triggers,
         tags=reading.tags,
-        kind=_kind(reading.tags),
+        kind=(own.kind if own else None) or _kind(reading.tags),
+        weight=own.weight if own else None,
+        source="kizy" if own else "file",
         folder=_folder(path, root),
         size=reading.size,
     )

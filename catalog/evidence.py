@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from . import glossary
 from .art_words import STYLE_NAMES
 from .library import Library
+from .nearness import Nearness
 from .wish import Wish
-from .words import is_known, rarity, words
+from .words import is_code, is_known, rarity, root, words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,18 +21,25 @@ FEATURES = (
     "near_main",  # ... and its name or description alone, not its triggers and tags
     "stands_out",  # ... in spreads above the family's average for that piece, / 10, at most 1
     "lead",  # ... above the fifth best card for that piece
+    "first",  # ... above the best other card for any piece (below it: negative)
+    "whole",  # the cosine between the whole wish and the nearest text of the card
+    "whole_first",  # ... above the best other card
+    "whole_out",  # ... in spreads above the family's average, / 10, at most 1
+    "described",  # words that the glossary describes the card's terms with, by how rare they are
     "said_share",  # how much of the best piece's words the card holds
     "rarest",  # how telling the most telling word in common is
     "in_name",  # the same, of the words of name and triggers alone
     "named",  # share of its name, or of its first trigger, that the wish says
     "code_word",  # a word of its name or triggers that English lacks, by how telling it is
+    "typed",  # a whole trigger in the wish that holds a made-up word
     "trigger",  # a whole trigger in the wish, by how telling it is
     "same_style",  # a style or technique of the glossary in common, by how telling it is
     "same_thing",  # a thing of the glossary in common, by how telling it is
     "other_style",  # the wish names a style, and the card other ones only
     "kind_fits",  # the piece asks for the kind of thing that the card is
     "aside",  # the best piece is an aside of the wish
-    "unnamed_person",  # the card is of somebody with a name, which the wish does not say
+    "called",  # the card is of somebody or something with a name, which the wish says
+    "unnamed_person",  # ... which the wish does not say
     "alone",  # no word and no term in common: by meaning alone
     "alone_near",  # near_main, if by meaning alone
     "known",  # whether the card's meaning is known
@@ -39,17 +47,15 @@ FEATURES = (
 
 BY_MEANING = 40
 BY_WORDS = 30
-HOPELESS = 0.3
-"""What is less near than this and shares no words is not looked at any further."""
-SAMPLE = 4_000
-"""Cards of a family from which is learned how near unrelated ones are."""
 ELSEWHERE = 8
 COMMON_WORD = 0.25
 """A word that at least this share of the library's cards hold finds no candidates."""
+USUAL_SECOND = 0.3
+"""How near the best other card is believed to be where there is none."""
+CODE = 0.9
+"""A made-up trigger word that the wish holds tells at least so much, however many cards have it."""
 SLIGHT = 0.3
 """Words in common that tell less than this count as none."""
-USUAL_NEAR, USUAL_SPREAD, USUAL_WEIGHT = 0.16, 0.11, 30.0
-"""How near unrelated cards are to a piece: what is believed of a library of few cards."""
 
 
 @dataclass
@@ -85,14 +91,17 @@ def gather(
         return []
     said = _said(wish, library)
     by_words = _by_words(said | _said_otherwise(wish, said, library), library, places)
-    near = _Nearness(library, stretch, places, meanings)
+    near = Nearness(library, stretch, places, meanings, len(wish.pieces))
     candidates = np.union1d(by_words, near.best(BY_MEANING))
     near.measure(candidates)
     spoken = _spoken(wish)
-    return [
+    found = [
         _judge(int(at), wish, library, said, near, spoken)
         for at in near.hopeful(candidates, by_words)
     ]
+    _longest_trigger(found)
+    _compare(found, near, library)
+    return found
 
 
 def gather_elsewhere(
@@ -106,7 +115,7 @@ def gather_elsewhere(
     out[stretch] = ~allowed[stretch]
     places = np.flatnonzero(out)
     said = _said(wish, library)
-    near = _Nearness(library, stretch, places[:0], None)
+    near = Nearness(library, stretch, places[:0], None, len(wish.pieces))
     sought = said | _said_otherwise(wish, said, library)
     spoken = _spoken(wish)
     found = [
@@ -161,85 +170,12 @@ def _by_words(
     return places[held]
 
 
-class _Nearness:
-    """Cosines between the pieces of a wish and cards."""
-
-    def __init__(
-        self, library: Library, stretch: slice, places: np.ndarray, meanings: np.ndarray | None
-    ) -> None:
-        import numpy as np
-
-        self._library, self._places = library, places
-        self._known = meanings is not None and library.has_meanings and len(meanings) > 0
-        self.cosines: dict[int, np.ndarray] = {}
-        self.main: dict[int, float] = {}
-        if not self._known or meanings is None:
-            return
-        self._meanings = np.ascontiguousarray(meanings, np.float32)
-        all_of_family = library.centers[stretch] @ self._meanings.T
-        whole = len(places) == len(all_of_family)
-        self._coarse = all_of_family if whole else all_of_family[places - stretch.start]
-        known = library.known[places]
-        sample = self._coarse[np.flatnonzero(known)[:: 1 + len(places) // SAMPLE]]
-        many = len(sample)
-        share = many / (many + USUAL_WEIGHT)
-        zeros = np.zeros(self._meanings.shape[0], np.float32)
-        mean = sample.mean(0) if many else zeros
-        spread = sample.std(0) if many else zeros
-        self.mean = share * mean + (1 - share) * USUAL_NEAR
-        self.spread = share * spread + (1 - share) * USUAL_SPREAD
-
-    def best(self, many: int) -> np.ndarray:
-        import numpy as np
-
-        if not self._known:
-            return np.zeros(0, np.int64)
-        best = self._coarse.max(1)
-        best[~self._library.known[self._places]] = -1.0
-        if len(best) > many:
-            kept = np.argpartition(-best, many)[:many]
-            return self._places[np.sort(kept)]
-        return self._places[best > -1.0]
-
-    def measure(self, candidates: np.ndarray) -> None:
-        """Exact: the nearest of a card's texts, for each piece."""
-        import numpy as np
-
-        if not self._known:
-            return
-        starts, counts = self._library.starts, np.diff(self._library.starts)
-        known = candidates[counts[candidates] > 0]
-        if len(known):
-            rows = np.concatenate([self._library.rows[starts[at] : starts[at + 1]] for at in known])
-            found = rows.astype(np.float32) @ self._meanings.T
-            ends = np.cumsum(counts[known])
-            first = ends - counts[known]
-            best = np.maximum.reduceat(found, first, axis=0)
-            second = np.minimum(first + 1, ends - 1)
-            main = np.maximum(found[first], found[second]).max(1)
-            self.cosines = {int(at): best[i] for i, at in enumerate(known)}
-            self.main = {int(at): float(main[i]) for i, at in enumerate(known)}
-        fifth = np.zeros(self._meanings.shape[0], np.float32)
-        if len(known) >= 5:
-            fifth = np.sort(np.stack(list(self.cosines.values())), axis=0)[-5]
-        self.fifth = np.maximum(fifth, self.mean + self.spread)
-
-    def hopeful(self, candidates: np.ndarray, by_words: np.ndarray) -> list[int]:
-        """The candidates that share words or are near enough."""
-        held = set(by_words.tolist())
-        return [
-            int(at)
-            for at in candidates
-            if int(at) in held or float(self.cosines[int(at)].max()) >= HOPELESS
-        ]
-
-
 def _judge(
     at: int,
     wish: Wish,
     library: Library,
     said: dict[str, float],
-    near: _Nearness,
+    near: Nearness,
     spoken: str,
 ) -> Evidence:
     facts = library.words(at)
@@ -257,6 +193,10 @@ def _judge(
         values["known"] = 1.0
         values["near"] = float(cosines[piece])
         values["near_main"] = near.main[at]
+        values["whole"] = near.whole[at]
+        values["whole_out"] = min(
+            1.0, max(0.0, float((near.whole[at] - near.mean[-1]) / near.spread[-1] / 10))
+        )
         values["stands_out"] = min(
             1.0, max(0.0, float((cosines[piece] - near.mean[piece]) / near.spread[piece] / 10))
         )
@@ -274,6 +214,8 @@ def _judge(
     codes = [said[w] for w in facts.identity if w in said and not is_known(w)]
     values["code_word"] = max(codes, default=0.0)
     trigger, values["trigger"] = _trigger(facts.phrases, spoken, library)
+    if any(is_code(word) for word in trigger.split()):
+        values["typed"] = 1.0
     found = _terms(facts.strong, facts.weak, wish, library)
     for name, telling in found.items():
         feature = "same_thing" if wish.terms[name].term.kind == "thing" else "same_style"
@@ -287,8 +229,14 @@ def _judge(
         values["aside"] = float(wish.pieces[piece].aside)
         values["kind_fits"] = float(wish.pieces[piece].role == facts.kind)
     if facts.one_of_a_kind:
-        rare = [word for names in facts.own_names for word in names if rarity(word) > 0.75]
-        values["unnamed_person"] = float(not any(word in said for word in rare))
+        names = [rarity(word) for word in facts.own if word in said]
+        values["called"] = max(names, default=0.0)
+        typed = values["typed"] or (values["trigger"] > 0.5 and " " in trigger)
+        values["unnamed_person"] = float(not names and not typed)
+    if facts.described:
+        told = {root(word): rarity(word) for word in wish.words}
+        strange = sum(rare**2 for word, rare in told.items() if word in facts.described)
+        values["described"] = min(1.0, strange / 2)
     if (
         values["known"]
         and max(values["rarest"], values["same_style"], values["same_thing"]) < SLIGHT
@@ -297,6 +245,39 @@ def _judge(
         values["alone_near"] = values["near_main"]
     ordered = sorted(shared, key=lambda word: (-shared[word], word))
     return Evidence(at, values, piece, tuple(ordered), trigger, terms)
+
+
+def _longest_trigger(found: Sequence[Evidence]) -> None:
+    """Who types "ohwx man" means no card whose trigger is "ohwx" alone."""
+    typed = [one for one in found if one.values["typed"]]
+    for one in typed:
+        if any(
+            f" {one.trigger} " in f" {other.trigger} "
+            for other in typed
+            if other.trigger != one.trigger
+        ):
+            one.values["typed"] = 0.0
+
+
+def _compare(found: Sequence[Evidence], near: Nearness, library: Library) -> None:
+    """How far each card is ahead of the best other one; versions of a card are no others."""
+    if not near.known:
+        return
+    for values, feature in (
+        ({one.at: one.values["near"] for one in found if one.at in near.cosines}, "first"),
+        ({one.at: near.whole[one.at] for one in found if one.at in near.whole}, "whole_first"),
+    ):
+        ordered = sorted(values, key=lambda at: (-values[at], at))[:4]
+        for one in found:
+            if one.at in values:
+                mine = library.words(one.at)
+                others = (
+                    values[at]
+                    for at in ordered
+                    if at != one.at and library.words(at).title != mine.title
+                )
+                ahead = values[one.at] - next(others, USUAL_SECOND)
+                one.values[feature] = max(-0.2, min(0.3, ahead))
 
 
 def _share(names: frozenset[str], said: dict[str, float]) -> float:
@@ -322,9 +303,11 @@ def _trigger(
         text = " ".join(phrase)
         if text and f" {text} " in spoken:
             value = max(library.telling(word) for word in phrase)
+            if any(is_code(word) for word in phrase):
+                value = max(value, CODE) + 0.001 * len(phrase)
             if value > best[1]:
                 best = (text, value)
-    return best
+    return best[0], min(1.0, best[1])
 
 
 def _terms(

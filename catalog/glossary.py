@@ -44,10 +44,20 @@ def names_in(text: str) -> frozenset[str]:
     return frozenset(found.term.name for found in _scan(text)[0])
 
 
+def meaning_of(name: str) -> str:
+    """What a term is, in a sentence; empty if the glossary does not tell."""
+    return _by_name()[name].meaning
+
+
+@cache
+def _by_name() -> dict[str, Term]:
+    return {term.name: term for term in TERMS}
+
+
 @lru_cache(maxsize=2_000)
 def words_for(name: str) -> frozenset[str]:
     """All words of all English ways to say a term, in one form."""
-    term = next(term for term in TERMS if term.name == name)
+    term = _by_name()[name]
     return frozenset(stem(word) for phrase in (term.name, *term.same) for word in raw_words(phrase))
 
 
@@ -65,12 +75,14 @@ def _scan(text: str) -> tuple[tuple[Found, ...], str]:
     spoken: list[str] = []
     place = 0
     while place < len(tokens):
-        entry = _longest(index, stems, place)
-        if entry is not None:
-            said = " ".join(tokens[place : place + entry.length])
-            found.setdefault(entry.term.name, Found(entry.term, said, entry.foreign))
-            spoken.append(entry.term.name if entry.foreign else said)
-            place += entry.length
+        entries = _longest(index, stems, place)
+        if entries:
+            first = entries[0]
+            said = " ".join(tokens[place : place + first.length])
+            for entry in entries:
+                found.setdefault(entry.term.name, Found(entry.term, said, entry.foreign))
+            spoken.append(first.term.name if first.foreign else said)
+            place += first.length
             continue
         token = tokens[place]
         if CJK.search(token):
@@ -84,11 +96,17 @@ def _scan(text: str) -> tuple[tuple[Found, ...], str]:
     return tuple(found.values()), " ".join(spoken)
 
 
-def _longest(index: dict[str, list[tuple[tuple[str, ...], _Entry]]], stems: list[str], at: int):
+def _longest(
+    index: dict[str, list[tuple[tuple[str, ...], _Entry]]], stems: list[str], at: int
+) -> list[_Entry]:
+    """All terms that the longest known phrase here may mean: "van gogh" paints thickly, too."""
+    found: list[_Entry] = []
     for phrase, entry in index.get(stems[at], ()):
+        if found and entry.length < found[0].length:
+            break
         if tuple(stems[at : at + len(phrase)]) == phrase:
-            return entry
-    return None
+            found.append(entry)
+    return found
 
 
 def _inside(run: str) -> list[tuple[str, Term]]:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from .descriptions import one_line, text_of_html
 from .family import load_families
 from .lora_names import ALPHA, DOWN, TEXT_ENCODERS, layers, parts
+from .own_metadata import KEY, Own, own_metadata
 from .recognize import (
     UNKNOWN,
     Verdict,
@@ -33,7 +34,14 @@ from .recognize import (
     shows_denoiser,
     variant_of,
 )
-from .safetensors_header import Header, TensorInfo, header_text, parse_header, read_scalar
+from .safetensors_header import (
+    Header,
+    TensorInfo,
+    header_start,
+    parse_header,
+    read_scalar,
+    scalar_of,
+)
 from .training_words import words_of
 
 What = Literal[
@@ -117,7 +125,7 @@ class Reading:
     that it was made for, in plain words, if Kizy has no such family; `doubts`: ids of models that
     Kizy does not draw either, and that the tensors do not rule out. `alpha` None: the file
     gives none, which means alpha = rank. `text_encoder`: it changes text encoders, too. `title`
-    None: nobody gave it one. `digest`: of the whole header.
+    None: nobody gave it one. `digest`: of the whole header. `own`: what Kizy's trainer noted.
     """
 
     what: What
@@ -136,6 +144,7 @@ class Reading:
     about: str = ""
     triggers: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    own: Own | None = None
 
 
 class Reader:
@@ -151,11 +160,13 @@ class Reader:
         Raises UnknownNameError `file_missing`, ModelFileError `model_file_pickled` or
         `model_file_damaged`.
         """
-        text, size = header_text(path)
+        text, size, first = header_start(path)
         apart = _apart(text)
         if apart is None:
             header = parse_header(path, text, size)
-            return _reading(header, _layout(header, text), sha256(text).digest())
+            return _reading(
+                header, _layout(header, text), sha256(text).digest(), 8 + len(text), first
+            )
         metadata, start, end = apart
         told = memoryview(text)
         tensors = sha256(told[:start])
@@ -171,7 +182,7 @@ class Reader:
                 layout = _layout(header, text)
                 if len(self._layouts) < MAX_LAYOUTS:
                     self._layouts[key] = layout
-        return _reading(Header(path, {}, metadata, size), layout, digest, 8 + len(text))
+        return _reading(Header(path, {}, metadata, size), layout, digest, 8 + len(text), first)
 
 
 def _apart(text: bytes) -> tuple[dict[str, str], int, int] | None:
@@ -204,7 +215,9 @@ def _layout(header: Header, text: bytes) -> Layout:
     changed = layers(found, header.tensors)
     families = load_families()
     ends = {end: name for _, end, name in reversed(found)}
-    form = next((_FORMS[end] for end in _FORMS if end in ends), None) if changed else None
+    form: Form | None = None
+    if changed:
+        form = next((_FORMS[end] for end in _FORMS if end in ends), None)
     if form is None:
         plain = {name: tensor.shape for name, tensor in header.tensors.items()}
         model = checkpoint_by_tensors(plain, families)
@@ -246,8 +259,10 @@ def _other(names: Iterable[str]) -> What:
     return "other"
 
 
-def _reading(header: Header, layout: Layout, digest: bytes, start: int | None = None) -> Reading:
-    """`start`: where the data begin, if the header holds no tensors."""
+def _reading(
+    header: Header, layout: Layout, digest: bytes, start: int, first: bytes = b""
+) -> Reading:
+    """`start`: where the data begin; `first`: some bytes of them."""
     families = load_families()
     metadata = header.metadata
     if layout.what != "lora":
@@ -275,21 +290,24 @@ def _reading(header: Header, layout: Layout, digest: bytes, start: int | None = 
         doubts=layout.verdict.doubts,
         form=layout.form,
         rank=layout.rank,
-        alpha=_alpha(header, layout, start),
+        alpha=_alpha(header, layout, start, first),
         text_encoder=layout.text_encoder,
         title=_title(header),
         about=_about(metadata),
         triggers=spoken,
         tags=tags,
+        own=own_metadata(metadata),
     )
 
 
-def _alpha(header: Header, layout: Layout, start: int | None) -> float | None:
-    if layout.alpha is not None:
-        data = start if start is not None else header.size - layout.length
-        tensor = layout.alpha._replace(offset=layout.alpha.offset + data)
-        return _finite(read_scalar(Header(header.path, {"alpha": tensor}), "alpha"))
-    return _finite(header.metadata.get("ss_network_alpha"))
+def _alpha(header: Header, layout: Layout, start: int, first: bytes) -> float | None:
+    alpha = layout.alpha
+    if alpha is None:
+        return _finite(header.metadata.get("ss_network_alpha"))
+    if alpha.offset + 8 <= len(first):
+        return _finite(scalar_of(alpha, lambda size: first[alpha.offset : alpha.offset + size]))
+    tensor = alpha._replace(offset=alpha.offset + start)
+    return _finite(read_scalar(Header(header.path, {"alpha": tensor}), "alpha"))
 
 
 def _finite(value: Any) -> float | None:
@@ -311,6 +329,8 @@ def _title(header: Header) -> str | None:
 
 def _about(metadata: dict[str, str]) -> str:
     keys = ("modelspec.description", "modelspec.usage_hint", "ss_training_comment")
+    # What Kizy's trainer adds to the description speaks of no picture.
+    keys = keys[:1] if KEY in metadata else keys
     texts = [text_of_html(metadata.get(key), MAX_ABOUT) for key in keys]
     kept = dict.fromkeys(text for text in texts if text and text != "None")
     return "\n".join(kept)[:MAX_ABOUT]

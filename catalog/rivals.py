@@ -66,6 +66,8 @@ def _same_concept(wish: Wish, chosen: Evidence, other: Evidence) -> bool:
     A LoRA found by words has words (or terms) of its own to show; one found by meaning alone
     has to stand for another piece of the wish.
     """
+    if chosen.values["typed"] and chosen.trigger == other.trigger:
+        return True
     own = set(other.shared[:3]) - set(chosen.shared)
     own_terms = set(other.terms) - set(chosen.terms)
     if own_terms:

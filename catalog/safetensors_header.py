@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
 from math import prod
@@ -30,6 +31,8 @@ _BITS = {
     **dict.fromkeys(("U32", "I32", "F32"), 32),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
 }
+FIRST_DATA = 16
+"""Bytes behind the header that are read with it."""
 _WHOLE = {int}
 _TWICE = "is damaged: its header names a tensor twice"
 _LOOK = 500
@@ -84,6 +87,16 @@ def header_text(path: Path) -> tuple[bytes, int]:
 
     Raises as `read_header`.
     """
+    text, size, _ = header_start(path)
+    return text, size
+
+
+def header_start(path: Path) -> tuple[bytes, int, bytes]:
+    """The header's JSON as it stands in the file, not looked at yet; the file's size in bytes; and
+    the first few bytes of the data, where a LoRA's alpha mostly lies.
+
+    Raises as `read_header`.
+    """
     if not is_file(path):
         raise UnknownNameError("file_missing", f"There is no file {path}.")
     refuse_pickled(path)
@@ -94,13 +107,13 @@ def header_text(path: Path) -> tuple[bytes, int]:
             if start[8:] != b"{":
                 start += file.read(_LOOK)
             length = _header_length(path, start, size)
-            text = start[8:] + file.read(length - 1)
+            text = start[8:] + file.read(length - 1 + FIRST_DATA)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise _damaged(path, f"cannot be read ({reason})") from error
-    if len(text) != length:
+    if len(text) < length:
         raise _damaged(path, "is cut short in its header")
-    return text, size
+    return text[:length], size, text[length:]
 
 
 def parse_header(path: Path, text: bytes, size: int) -> Header:
@@ -145,21 +158,30 @@ def readable(text: str) -> str:
 def read_scalar(header: Header, name: str) -> float | None:
     """The value of a tensor with one element; None if it has more, or is no float."""
     tensor = header.tensors[name]
+    return scalar_of(tensor, lambda size: _bytes_at(header.path, tensor.offset, size))
+
+
+def scalar_of(tensor: TensorInfo, read: Callable[[int], bytes]) -> float | None:
+    """As `read_scalar`; `read` gives the tensor's bytes, so many of them."""
     if any(length != 1 for length in tensor.shape):
         return None
     code = {"F16": "<e", "F32": "<f", "F64": "<d", "BF16": "<f"}.get(tensor.dtype)
     if code is None:
         return None
-    try:
-        with header.path.open("rb") as file:
-            file.seek(tensor.offset)
-            data = file.read(_BITS[tensor.dtype] // 8)
-    except OSError:
-        return None
+    data = read(_BITS[tensor.dtype] // 8)
     if tensor.dtype == "BF16":
         # bfloat16 is the upper half of a float32.
         data = b"\0\0" + data
     return struct.unpack(code, data)[0] if len(data) == struct.calcsize(code) else None
+
+
+def _bytes_at(path: Path, offset: int, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except OSError:
+        return b""
 
 
 def _header_length(path: Path, start: bytes, size: int) -> int:

@@ -41,6 +41,8 @@ THRESHOLD = 0.5
 """What is less likely to fit than this is not picked beside another LoRA."""
 FIRST_THRESHOLD = 0.35
 """... and this holds for the likeliest: a wish is rather for some LoRA than for two."""
+ASKED_FOR = 0.9
+"""What the wish calls by a made-up trigger word is at least this likely."""
 NEARLY = 0.12
 """What is at least this likely is told as a runner-up."""
 SURELY = 0.8
@@ -161,6 +163,9 @@ def judge(
     """Evidence for a family's candidates with their scores, the surest first, ties by key."""
     found = gather(wish, library, family, allowed, meanings)
     for evidence in found:
+        if wish.fast and library.words(evidence.at).speed:
+            evidence.score = ASKED_FOR
+            continue
         evidence.score = score(evidence, library.cards[evidence.at].variant, variant)
     return sorted(found, key=lambda one: (-round(one.score, 6), library.cards[one.at].key))
 
@@ -171,15 +176,16 @@ def score(evidence: Evidence, made_for: str | None, variant: str | None) -> floa
     model = coefficients.WITH_MEANING if known else coefficients.BY_WORDS
     total = model.get("constant", 0.0) - variant_penalty(made_for, variant)
     total += sum(model.get(name, 0.0) * value for name, value in evidence.values.items())
-    return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
+    likely = 1 / (1 + exp(-max(-30.0, min(30.0, total))))
+    return ASKED_FOR + (1 - ASKED_FOR) * likely if evidence.values["typed"] else likely
 
 
 def _meanings(wish: Wish, library: Library, meaning_of: MeaningOf | None) -> np.ndarray | None:
-    """(pieces, 384), or None if it goes by words."""
+    """(pieces + 1, 384), the whole wish last; None if it goes by words."""
     if meaning_of is None or not library.has_meanings:
         return None
     try:
-        return meaning_of([piece.text for piece in wish.pieces] or ["nothing"])
+        return meaning_of(wish.texts)
     except ImportError:
         return None
 
@@ -201,7 +207,7 @@ class _Picking:
             return
         card, facts = library.cards[at], library.words(at)
         why = None
-        if facts.speed:
+        if facts.speed and not self.wish.fast:
             why = reasons.SPEED
         elif facts.nothing_told and evidence.score < 0.9:
             why = reasons.NOTHING_TOLD

@@ -4,6 +4,7 @@
     <name>.safetensors.rgthree-info.json     rgthree-comfy     (its src_web/typings/rgthree.d.ts)
     <name>.civitai.info                      Civitai Helper    (a model version as Civitai gives it)
     <name>.json                              A1111             (its ui_edit_user_metadata.py)
+    <name>.txt, <name>.description.txt       A1111             (its ui_extra_networks.py)
 
 All of it is untrusted: whatever is too large, broken or of a wrong kind counts as not there.
 """
@@ -124,11 +125,20 @@ def from_a1111(values: Mapping[str, Any]) -> Facts | None:
     )
 
 
+def from_description(values: Mapping[str, Any]) -> Facts | None:
+    """Facts from A1111's description, a plain text (here: of the key "text")."""
+    about = _text(values.get("text"))
+    weight, span = recommended_weight(about)
+    return _facts(about=about, weight=weight, weight_range=span)
+
+
 _READERS: dict[str, Callable[[Mapping[str, Any]], Facts | None]] = {
     "{stem}.json": from_a1111,
     "{stem}.metadata.json": from_lora_manager,
     "{file}.rgthree-info.json": from_rgthree,
     "{stem}.civitai.info": from_civitai_helper,
+    "{stem}.description.txt": from_description,
+    "{stem}.txt": from_description,
 }
 
 
@@ -168,7 +178,11 @@ def _load(path: Path) -> dict[str, Any] | None:
             data = file.read(MAX_SIDECAR + 1)
     except (OSError, ValueError):
         return None
-    return _json(data.decode("utf-8-sig", "replace")) if len(data) <= MAX_SIDECAR else None
+    if len(data) > MAX_SIDECAR:
+        return None
+    wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    text = data.decode("utf-16" if wide else "utf-8-sig", "replace")
+    return {"text": text} if path.name.lower().endswith(".txt") else _json(text)
 
 
 def _json(text: Any) -> dict[str, Any]:
@@ -200,7 +214,7 @@ def _weight(value: Any) -> float | None:
     """A weight that makes sense; numbers come as text, too."""
     try:
         number = float(value) if isinstance(value, int | float | str) else 0.0
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if 0 < number <= 2 and not isinstance(value, bool) else None
 

@@ -119,7 +119,8 @@ def _transformers(
 ) -> Iterator[tuple[_Names, int, int, int]]:
     if not depth:
         return
-    found = dict.fromkeys(("proj_in", "proj_out"), (width, width, 0 if facts.linear else 1))
+    ends = (width, width, 0 if facts.linear else 1)
+    found: dict[str, tuple[int, int, int]] = {"proj_in": ends, "proj_out": ends}
     for i in range(depth):
         block = f"transformer_blocks_{i}"
         for attention, inputs in (("attn1", width), ("attn2", facts.context)):

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from . import glossary
+from . import glossary, languages
 from .words import CJK, content_words, plain, says_nothing, words
 
 Role = Literal["subject", "style", "technique"]
@@ -21,7 +21,8 @@ _BRACKETS = re.compile(r"[()\[\]{}]|\bBREAK\b")
 _QUOTED = re.compile(r"[\"“„«][^\"“”„«»]{1,80}[\"”“»]")
 _NEGATED = re.compile(
     r"(?:\b(?:but|aber|mais|pero)\s+)?"
-    r"\b(?:no|not|without|never|ohne|keine?|keinen|nicht|sans|pas\s+de|sin)\s+"
+    r"\b(?:no|not|without|never|ohne|keine?|keinen|nicht|sans|pas\s+de|sin|senza|sem|zonder|geen|"
+    r"bez|без)\s+"
     r"((?:an?\s+|any\s+)?[^,.;:|\n]+)",
     re.IGNORECASE,
 )
@@ -45,7 +46,10 @@ _CHUNK = re.compile(
     r"auf|mit|im|am|an|von|und|vor|unter|uber|bei|"
     r"dans|sur|avec|de|du|des|en|et|sous|a|au|"
     r"con|sobre|y|del|junto|"
-    r"の|と|に|で|を|が)\b",
+    r"come|como|comme|wie|jak|sul|sulla|nel|nella|della|delle|dei|di|do|da|dos|das|no|na|com|sob|feito|feita|"
+    r"op|met|van|bij|onder|voor|"
+    r"w|we|z|ze|pod|przy|"
+    r"в|на|с|из|под|над|у)\b",
     re.IGNORECASE,
 )
 
@@ -72,7 +76,7 @@ class Piece:
 class Wish:
     """A wish in parts. `text`: without what it does not want, tags, weights and brackets.
 
-    `words`: of all of it. `terms`: glossary terms with the words that name them.
+    `english`: all of it in English, as far as Kizy can say it. `words`: of all of it. `terms`: glossary terms with the words that name them.
     `unwanted`: the words and terms of what it does not want.
     """
 
@@ -82,6 +86,16 @@ class Wish:
     words: tuple[str, ...]
     terms: dict[str, glossary.Found]
     unwanted: tuple[str, ...]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What to embed: the pieces, then the wish as a whole."""
+        return (*(piece.text for piece in self.pieces), self.english or "nothing")
+
+    @property
+    def fast(self) -> bool:
+        """Whether it asks for a picture after few steps."""
+        return _FAST.search(self.text) is not None
 
     @property
     def style_terms(self) -> frozenset[str]:
@@ -95,21 +109,22 @@ def parse_wish(prompt: str) -> Wish:
     text = _QUOTED.sub(" ", text)
     unwanted = [match.strip() for match in _NEGATED.findall(text)]
     text = _NEGATED.sub(" ", text).strip(" ,;.") or ""
+    language = languages.language_of(text)
     pieces: dict[str, Piece] = {}
     for clause in [part.strip() for part in _CLAUSE.split(text) if part.strip()][:MAX_CLAUSES]:
-        for number, (said, role, whole) in enumerate(_parts(clause)):
+        for number, (said, role, whole) in enumerate(_parts(clause, language)):
             aside = not whole and number > 1 and role is None
-            piece = replace(_piece(said, role, whole), aside=aside)
+            piece = replace(_piece(said, role, whole, language), aside=aside)
             key = piece.text.casefold()
             tells = piece.words and not says_nothing(piece.text)
             if tells and key not in pieces and len(pieces) < MAX_PIECES:
                 pieces[key] = piece
-    english = glossary.in_english(text)
-    found_terms = {found.term.name: found for found in glossary.terms_in(text)}
+    english = _in_english(text, language)
+    found_terms = _terms(text, english, language)
     for name, found in found_terms.items():
         # "Mucha", "Vespa": what it is called most often is a piece as well.
         if found.other_word and name not in pieces and len(pieces) < MAX_PIECES:
-            pieces[name] = replace(_piece(name, None, False), said=found.said)
+            pieces[name] = replace(_piece(name, None, False, "en"), said=found.said)
     named = [found.term.name for found in found_terms.values()]
     spoken = (word for part in (text, english, *named) for word in content_words(part))
     return Wish(
@@ -122,7 +137,25 @@ def parse_wish(prompt: str) -> Wish:
     )
 
 
-def _parts(clause: str) -> list[tuple[str, Role | None, bool]]:
+def _in_english(text: str, language: str) -> str:
+    if language != "en":
+        text = " ".join(one.english for one in languages.in_english(text, language)) or text
+    return glossary.in_english(text)
+
+
+def _terms(text: str, english: str, language: str) -> dict[str, glossary.Found]:
+    """The glossary's terms in a wish and in its English, with the words that the wish holds."""
+    found = {one.term.name: one for one in glossary.terms_in(text)}
+    if language != "en":
+        spoken = languages.in_english(text, language)
+        for one in glossary.terms_in(english):
+            first = one.said.split()[0]
+            said = next((s.said for s in spoken if first in s.english.split()), one.said)
+            found.setdefault(one.term.name, glossary.Found(one.term, said, True))
+    return found
+
+
+def _parts(clause: str, language: str) -> list[tuple[str, Role | None, bool]]:
     """(text, role if a marker tells, whether it is a whole clause)."""
     parts: list[tuple[str, Role | None, bool]] = [(clause, None, True)]
     before, marker, after = _cut(_STYLE_MARKER, clause)
@@ -137,7 +170,10 @@ def _parts(clause: str) -> list[tuple[str, Role | None, bool]]:
     rest: Role | None = "style" if marker else None
     sources: tuple[tuple[str, Role | None], ...] = ((before, None), (after if marker else "", rest))
     for source, role in sources:
-        chunks = [c.strip() for c in _CHUNK.split(source) if c and c.strip()]
+        if language in ("ja", "zh"):
+            chunks = [one.said for one in languages.in_english(source, language)]
+        else:
+            chunks = [c.strip() for c in _CHUNK.split(source) if c and c.strip()]
         for chunk in chunks if len(chunks) > 1 else ():
             parts.append((chunk, role, False))
     return [(said.strip(" -'"), role, whole) for said, role, whole in parts if said.strip(" -'")]
@@ -150,10 +186,10 @@ def _cut(pattern: re.Pattern[str], text: str) -> tuple[str, bool, str]:
     return text[: match.start()].strip(), True, text[match.end() :].strip()
 
 
-def _piece(said: str, role: Role | None, whole: bool) -> Piece:
-    text = glossary.in_english(said)
-    found = glossary.terms_in(said)
-    kinds = {one.term.kind for one in found}
+def _piece(said: str, role: Role | None, whole: bool, language: str) -> Piece:
+    text = _in_english(said, language)
+    found = _terms(said, text, language)
+    kinds = {one.term.kind for one in found.values()}
     if role is None:
         if _STYLE_END.search(" " + said):
             role = "style"
@@ -169,10 +205,15 @@ def _piece(said: str, role: Role | None, whole: bool) -> Piece:
         whole=whole,
         aside=False,
         words=tuple(spoken),
-        terms=frozenset(one.term.name for one in found),
+        terms=frozenset(found),
     )
 
 
+_FAST = re.compile(
+    r"\b(?:few|fewer|less|only|[1-9]|two|four|six|eight|8|4)[\s-]+steps?\b|\blcm\b|\bturbo lora\b|"
+    r"\bin a (?:hurry|rush)\b|\bas (?:fast|quick|quickly) as possible\b|\bquick (?:draft|preview)\b",
+    re.IGNORECASE,
+)
 _ARTICLES = re.compile(
     r"^(?:an?|the|my|our|some|der|die|das|eine?|einen|einem|einer|le|la|les|une?|el|los|las|una)\s+"
 )

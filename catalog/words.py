@@ -97,6 +97,16 @@ def stem(word: str) -> str:
     return _SPELLINGS.get(word, word)
 
 
+@lru_cache(maxsize=50_000)
+def root(word: str) -> str:
+    """The word without an English ending: "folded", "folding" and "folds" are one."""
+    for ending in ("ings", "ing", "edly", "ed", "ers", "er", "ly", "en", "y", "e"):
+        if word.endswith(ending) and len(word) - len(ending) > 2:
+            word = word.removesuffix(ending)
+            break
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+
+
 def raw_words(text: str) -> list[str]:
     """The words of a text in plain letters, not yet in one form."""
     return _WORD.findall(plain(text if text.islower() else _CAMEL.sub(" ", text)))
@@ -189,6 +199,28 @@ def rarity(word: str) -> float:
 def is_known(word: str) -> bool:
     """Whether it is a common word of English, no made-up one or rare name."""
     return word in _ranks()
+
+
+def is_code(word: str) -> bool:
+    """Whether it is a word that somebody made up to call a LoRA ("ohwx", "p1ckl3")."""
+    if word in _CODES:
+        return True
+    said = word.isascii() and any(letter.isalpha() for letter in word)
+    return said and not (is_known(word) or word in GENERIC or word in _art_words())
+
+
+_CODES = _set("ohwx sks tok zwx")
+
+
+@cache
+def _art_words() -> frozenset[str]:
+    """All words of the glossary, in any language."""
+    return frozenset(
+        stem(word)
+        for term in TERMS
+        for phrase in (term.name, *term.same, *term.foreign)
+        for word in raw_words(phrase)
+    )
 
 
 @cache

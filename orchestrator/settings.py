@@ -176,40 +176,26 @@ class LorasSettings(BaseModel):
         return _from_home(path) if path is not None else None
 
 
-class TrainerSettings(BaseModel):
-    """The [trainer] table: kohya's sd-scripts, and who writes captions.
+class CaptionsSettings(RerankSettings):
+    """The [trainer.captions] table: a model that sees pictures and describes them.
 
-    `captions_url`: an OpenAI-compatible address up to and with "/v1", whose model sees pictures.
+    `url`: of a service that speaks OpenAI's protocol, up to and with "/v1"; None: nobody is asked.
     """
+
+
+class TrainerSettings(BaseModel):
+    """The [trainer] table. `kohya`: the folder of sd-scripts; `kohya_interpreter`: its Python."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     kohya: Path | None = None
     kohya_interpreter: Path | None = None
-    captions_url: str | None = None
-    captions_model: str | None = None
-    captions_key: SecretStr | None = None
+    captions: CaptionsSettings = CaptionsSettings()
 
     @check("kohya", "kohya_interpreter")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
         return path.expanduser() if path is not None else None
-
-    @check("captions_url")
-    @classmethod
-    def _address(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ValueError("give an address that begins with http:// or https://")
-        return url.rstrip("/")
-
-    @check_all(mode="after")
-    def _whole(self) -> Self:
-        if self.captions_url is not None and not self.captions_model:
-            raise ValueError("captions_url needs captions_model: which model writes the captions")
-        return self
 
 
 class Settings(BaseSettings):

@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from ..catalog.select import Choice, Named, Scope
 
 FEW_TEXTS = 64
-"""Texts whose meaning is worked out while somebody waits: about a second on two cores."""
+"""Texts whose meaning is worked out while somebody waits: one to three seconds on two cores."""
 
 OUT_OF_REACH = (
     "The program that draws does not have this file; put it into one of its LoRA folders."
 )
 
+WORKER = "orchestrator.shelf_worker"
 _LOG = "log"
 MARK = "started"
 STARTING = 60.0
@@ -235,6 +236,8 @@ class Shelf:
             self.compute_meanings(limit=FEW_TEXTS)
             return ()
         which = f"{many:,} of your LoRAs are" if many > 1 else "One of your LoRAs is"
+        if not self._settings.loras.background:
+            return (f"{which} known by words only, as the setting loras.background is off.",)
         return (f"{which} known by words only; Kizy learns what they mean in the background.",)
 
     def _within(self, only: Collection[str] | None) -> Library:
@@ -306,7 +309,7 @@ def _start_worker(log: Path) -> None:
     log.unlink(missing_ok=True)
     with log.open("ab") as file:
         process = subprocess.Popen(
-            launch.command("orchestrator.shelf_worker"),
+            launch.command(WORKER),
             cwd=log.parent,
             stdin=subprocess.DEVNULL,
             stdout=file,

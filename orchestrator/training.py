@@ -22,9 +22,10 @@ def make_trainer(settings: Settings) -> Trainer:
     """The trainer, with all that it needs of the other rooms."""
     given = settings.trainer
     captioner = None
-    if given.captions_url is not None and given.captions_model is not None:
-        key = given.captions_key.get_secret_value() if given.captions_key is not None else None
-        captioner = VisionEndpoint(given.captions_url, given.captions_model, key)
+    asked = given.captions
+    if asked.url is not None and asked.model is not None:
+        key = asked.key.get_secret_value() if asked.key is not None else None
+        captioner = VisionEndpoint(asked.url, asked.model, key)
     mine = TrainerSettings(
         kohya=KohyaSettings(given.kohya, given.kohya_interpreter),
         model=settings.model,

@@ -39,12 +39,13 @@ class Best:
 
 
 def smoothed(checks: Sequence[Check]) -> list[Check]:
-    """Each check's mean with its neighbours; at the ends with the one that there is."""
-    found = []
-    for at, check in enumerate(checks):
-        near = checks[max(0, at - 1) : at + 2]
-        found.append(Check(check.step, sum(other.loss for other in near) / len(near)))
-    return found
+    """Each check's mean with its neighbours; at the ends its own loss stands for the missing one.
+
+    With one neighbour alone the first check of a falling curve would look too good.
+    """
+    losses = [check.loss for check in checks]
+    padded = [*losses[:1], *losses, *losses[-1:]]
+    return [Check(check.step, sum(padded[at : at + 3]) / 3) for at, check in enumerate(checks)]
 
 
 def overfits(checks: Sequence[Check]) -> bool:

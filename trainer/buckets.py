@@ -24,7 +24,8 @@ def bucket_sizes(resolution: int, multiple: int) -> tuple[tuple[int, int], ...]:
         raise ValueError(f"no bucket of {resolution} in multiples of {multiple}")
     area = resolution * resolution
     least = max(multiple, -(-resolution // MOST_STRETCHED) // multiple * multiple)
-    found = {(resolution // multiple * multiple,) * 2}
+    square = resolution // multiple * multiple
+    found = {(square, square)}
     for side in range(least, resolution * MOST_STRETCHED + 1, multiple):
         other = min(area // side, resolution * MOST_STRETCHED) // multiple * multiple
         if other >= least:

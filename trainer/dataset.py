@@ -205,9 +205,12 @@ def _none(request: TrainingRequest, intake: Intake, collector: Collector) -> Inp
     if not dropped:
         names = ", ".join(Path(name).name or name for name in request.files[:3])
         return InputError("pictures_none", f"There are no pictures in {names}.")
-    reasons = "; ".join(f"{source} {why}" for source, why in dropped[:3])
-    more = f"; and {len(dropped) - 3:,} more" if len(dropped) > 3 else ""
-    return InputError("pictures_none", f"There is no picture to learn from: {reasons}{more}.")
+    # One file for each reason says more than many files with the same.
+    by_reason = {why: source for source, why in reversed(dropped)}
+    reasons = [f"{source} {why}" for why, source in reversed(by_reason.items())][:3]
+    more = len(dropped) - len(reasons)
+    text = "; ".join(reasons) + (f"; and {more:,} more" if more else "")
+    return InputError("pictures_none", f"There is no picture to learn from: {text}.")
 
 
 def _examples(kept: Sequence[Kept], captions: Sequence[str]) -> tuple[Example, ...]:

@@ -32,9 +32,9 @@ _THINGS = frozenset(
     words(
         "object product mug cup bottle shoe sneaker bag backpack chair table lamp sofa furniture"
         " car bike bicycle motorcycle truck plane ship boat building house tower church bridge"
-        " logo toy figurine doll plush watch ring necklace jewelry dress shirt jacket hat helmet sword"
-        " shield guitar camera phone plant flower cake food dish can box packaging vehicle weapon"
-        " tool vase pot teapot"
+        " logo toy figurine doll plush watch ring necklace jewelry dress shirt jacket hat helmet"
+        " sword shield guitar camera phone plant flower cake food dish can box packaging vehicle"
+        " weapon tool vase pot teapot"
     )
 )
 _SAYINGS: dict[Goal, tuple[str, ...]] = {

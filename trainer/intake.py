@@ -24,6 +24,9 @@ from .signatures import CAPTION_ENDINGS, HEAD, ending, is_junk, kind_of, shown, 
 
 Cancelled = Callable[[], bool]
 
+_NESTED = "is an archive inside another folder or archive: hand it in by itself"
+_NOT_ZIP = "is an archive of another kind than zip: unpack it, or pack it as zip"
+
 
 @dataclass(frozen=True)
 class FileContent:
@@ -129,7 +132,7 @@ class Intake:
             elif _is_zip(path):
                 self._sort_out(self._archive(path), cancelled)
             else:
-                files.append(_Listed(path.name, str(path), FileContent(path), _size(path)))
+                files.append(_Listed(path.name, str(path), FileContent(path), _size(path), True))
         self._sort_out(_with_captions(files), cancelled)
 
     def _folder(self, folder: Path, cancelled: Cancelled) -> list[_Listed]:
@@ -200,7 +203,7 @@ class Intake:
             return False
         most = self.limits.video_bytes if kind == "video" else self.limits.picture_bytes
         if kind == "archive":
-            self._drop(file.source, _archive_reason(file.place))
+            self._drop(file.source, _NOT_ZIP if file.by_itself else _NESTED)
         elif kind == "other":
             self._drop(file.source, why_not(file.place, file.size))
         elif file.size > most:
@@ -216,12 +219,13 @@ class Intake:
 
 @dataclass(frozen=True)
 class _Listed:
-    """`place`: its path within the folder or archive, or on this machine."""
+    """`place`: its path within the folder or archive, or on this machine; `by_itself`: named."""
 
     source: str
     place: str
     content: Content
     size: int
+    by_itself: bool = False
 
 
 def _with_captions(files: list[_Listed]) -> list[_Listed]:
@@ -246,12 +250,6 @@ def _caption_names(place: str) -> Iterator[str]:
     for end in CAPTION_ENDINGS:
         for name in (path.with_suffix(end), path.with_name(path.name + end)):
             yield str(name)
-
-
-def _archive_reason(place: str) -> str:
-    if ending(place) == ".zip" or "/" in place:
-        return "is an archive inside another folder or archive: hand it in by itself"
-    return "is an archive of another kind than zip: unpack it, or pack it as zip"
 
 
 def _is_zip(path: Path) -> bool:

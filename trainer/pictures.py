@@ -59,7 +59,7 @@ def prepare(path: Path, limits: Limits) -> Prepared:
             profile = picture.info.get("icc_profile")
             decoded = _decoded(picture, limits.longest_side)
             # Only now: a PNG may tell its orientation behind its pixels.
-            turn = _TURNS.get(picture.getexif().get(_ORIENTATION))
+            turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
             upright = _to_srgb(decoded, profile)
         except _BROKEN as error:
             raise Unreadable("is damaged or cut short") from error
@@ -72,10 +72,10 @@ def without_needless_alpha(picture: Image.Image) -> Image.Image:
     """RGBA only if something shows through. Raises Unreadable if nothing can be seen at all."""
     if picture.mode != "RGBA":
         return _bare(picture.convert("RGB"))
-    least, most = picture.getchannel("A").getextrema()
-    if float(most) <= _INVISIBLE:  # type: ignore[arg-type]
+    alpha = np.asarray(picture.getchannel("A"))
+    if int(alpha.max()) <= _INVISIBLE:
         raise Unreadable("is transparent all over")
-    return _bare(picture if float(least) < 255 else picture.convert("RGB"))  # type: ignore[arg-type]
+    return _bare(picture if int(alpha.min()) < 255 else picture.convert("RGB"))
 
 
 def too_small(width: int, height: int, limits: Limits) -> Unreadable:
@@ -87,8 +87,8 @@ def scaled_down(picture: Image.Image, longest_side: int) -> Image.Image:
     longest = max(picture.size)
     if longest <= longest_side:
         return picture
-    size = tuple(max(1, round(side * longest_side / longest)) for side in picture.size)
-    return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)  # type: ignore[arg-type]
+    width, height = (max(1, round(side * longest_side / longest)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 @contextlib.contextmanager
@@ -195,7 +195,7 @@ def _by_profile(picture: Image.Image, profile: Any) -> Image.Image | None:
         return None
     try:
         if isinstance(profile, bytes) and profile:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            source: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             space = str(source.profile.xcolor_space).strip()
             if space != {"L": "GRAY", "LAB": "Lab"}.get(picture.mode, picture.mode):
                 return None

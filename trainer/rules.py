@@ -192,7 +192,7 @@ class _Choice:
             self.because("rank", self.request.rank, "you asked for it")
             return self.request.rank
         rank, why = row.rank[goal], f"usual for a {goal} on {row.name}"
-        if len(self.trained) < self.rules.few.pictures:
+        if len(self.data.examples) < self.rules.few.pictures:
             rank = max(rank // 2, 4)
             why += f", halved for fewer than {self.rules.few.pictures} pictures"
         if tier.most_rank is not None and rank > tier.most_rank:

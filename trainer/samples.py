@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from ..catalog.family import family
 from ..core.files import replacing
-from ..core.plan import DrawStage, EnlargeStage, ModelFile, Plan, PlannedLora
+from ..core.plan import DrawStage, EnlargeStage, ModelFile, Plan, PlannedLora, Stage
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ def plain_plan(training: TrainingPlan, prompt: str) -> Plan:
     facts = family(training.family)
     width, height = facts.sizes["square"]
     growth = facts.enlarge or 1.0
-    stages = [DrawStage()]
+    stages: list[Stage] = [DrawStage()]
     if growth > 1:
         stages.append(EnlargeStage(factor=growth, model=ENLARGER))
     # As words: "cat" is not in "catalogue".

@@ -82,18 +82,16 @@ class _Reader:
     damage: tuple[type[BaseException], ...]
 
     def read(self, container: Any) -> Iterator[Frame]:
-        stream = next(iter(container.streams.video), None)
-        width, height = (
-            (stream.codec_context.width, stream.codec_context.height) if stream else (0, 0)
-        )
-        if not width or not height:
+        if not container.streams.video:
             raise Unreadable("holds no moving picture")
-        if width * height > self.limits.picture_pixels:
-            raise Unreadable(
-                f"has more than {self.limits.picture_pixels // 1_000_000} million pixels"
-            )
+        stream = container.streams.video[0]
+        pixels, most = stream.width * stream.height, self.limits.picture_pixels
+        if not pixels:
+            raise Unreadable("holds no moving picture")
+        if pixels > most:
+            raise Unreadable(f"has more than {most // 1_000_000} million pixels")
         # A stream may change its size on the way.
-        stream.codec_context.options = {"max_pixels": str(self.limits.picture_pixels)}
+        stream.codec_context.options = {"max_pixels": str(most)}
         stream.thread_type = "AUTO"
         duration = _duration(container, stream)
         if duration is None:

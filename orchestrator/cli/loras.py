@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ...catalog.card import Card
 from ...catalog.offer import in_bytes
@@ -18,6 +16,7 @@ from ..settings import load_settings
 from ..shelf import Shelf
 from .told import (
     STATES,
+    columns,
     document,
     family_in_words,
     family_named,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from ...catalog.index import FileRecord
     from ...catalog.select import Choice
 
+COLUMNS = ("Name", "For", "Trigger words", "Rank", "Size", "Health")
 TRIGGERS_SHOWN = 3
 LETTERS_SHOWN = 40
 
@@ -70,7 +70,7 @@ def loras(*, family: str | None, as_json: bool) -> None:
     usable = [record for record in records if record.health == "ok"]
     usable.sort(key=lambda r: (r.card.name.casefold(), r.card.key))
     if usable:
-        console.print(_table(usable))
+        columns(console, COLUMNS, _rows(usable), right=("Rank", "Size"))
     broken = [record for record in records if record.health != "ok"]
     if broken:
         console.print()
@@ -243,23 +243,18 @@ def _is_of(card: Card, wanted: tuple[str, str | None]) -> bool:
     return card.family == family and (variant is None or card.variant == variant)
 
 
-def _table(records: Sequence[FileRecord]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("Name", "For", "Trigger words", "Rank", "Size", "Health"):
-        right = heading in ("Rank", "Size")
-        table.add_column(heading, overflow="fold", justify="right" if right else "left")
-    for record in records:
-        card = record.card
-        cells = (
-            card.name,
-            made_for_words(card, record.made_for),
-            _triggers(card),
+def _rows(records: Sequence[FileRecord]) -> list[tuple[str, ...]]:
+    return [
+        (
+            shown(record.card.name),
+            shown(made_for_words(record.card, record.made_for)),
+            shown(_triggers(record.card)),
             str(record.rank or ""),
             in_bytes(record.size),
-            "ok, adult" if card.mature else "ok",
+            "ok, adult" if record.card.mature else "ok",
         )
-        table.add_row(*(Text(shown(cell)) for cell in cells))
-    return table
+        for record in records
+    ]
 
 
 def _triggers(card: Card) -> str:

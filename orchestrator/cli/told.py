@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
@@ -29,6 +30,9 @@ STATES = {
 }
 """Health -> what is wrong, in a word or two."""
 
+LEAST_WIDTH = 12
+"""Letters that a column keeps in a narrow terminal."""
+
 
 def shown(text: object) -> str:
     """A name, path or description as it may go to a terminal: what controls it becomes `?`."""
@@ -47,6 +51,33 @@ def line(console: Console, text: str, style: str = "", indent: int = 0) -> None:
     for part in words.wrap(console, max(console.width - indent, 20)):
         part.rstrip()
         console.print(Text(" " * indent) + part, soft_wrap=True)
+
+
+def columns(
+    console: Console,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Collection[str] = (),
+) -> None:
+    """A table of ten thousand rows within a second, which Rich's takes ten for.
+
+    In a terminal the widest of the first three columns are cut until it fits.
+    """
+    widths = [max(map(cell_len, cells)) for cells in zip(headings, *rows, strict=True)]
+    if console.is_terminal:
+        while sum(widths) + 2 * len(widths) > console.width and max(widths[:3]) > LEAST_WIDTH:
+            widths[widths.index(max(widths[:3]))] -= 1
+    lines = []
+    for row in (headings, *rows):
+        cells = []
+        for heading, cell, width in zip(headings, row, widths, strict=True):
+            missing = width - cell_len(cell)
+            if missing < 0:
+                cell, missing = set_cell_size(cell, width - 1).rstrip() + "…", 0
+            cells.append(" " * missing + cell if heading in right else cell + " " * missing)
+        lines.append("  ".join(cells).rstrip())
+    console.print(Text(lines[0], style="bold"), soft_wrap=True)
+    print("\n".join(lines[1:]), flush=True)
 
 
 def document(value: dict[str, Any]) -> None:

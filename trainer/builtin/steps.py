@@ -102,7 +102,8 @@ class Steps:
                 if total is None:
                     total = list(gradients)
                 else:
-                    torch._foreach_add_(total, gradients)
+                    for gradient, more in zip(total, gradients, strict=True):
+                        gradient.add_(more)
         assert total is not None
         for parameter, gradient in zip(parameters, total, strict=True):
             parameter.grad = gradient
@@ -186,7 +187,13 @@ class Steps:
         self, rows: Rows, parameters: list[torch.nn.Parameter], scaler: Any
     ) -> tuple[float, tuple[torch.Tensor, ...]]:
         loss = self._loss(rows) * rows.share
-        return loss.item(), torch.autograd.grad(scaler.scale(loss), parameters)
+        # SDXL reads the last layer but one of its text encoders: the last one gets no gradient.
+        found = torch.autograd.grad(scaler.scale(loss), parameters, allow_unused=True)
+        gradients = (
+            torch.zeros_like(parameter) if gradient is None else gradient
+            for parameter, gradient in zip(parameters, found, strict=True)
+        )
+        return loss.item(), tuple(gradients)
 
     def _loss(self, rows: Rows) -> torch.Tensor:
         """Mean over the rows of their weighted error."""

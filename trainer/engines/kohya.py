@@ -130,7 +130,7 @@ class KohyaEngine:
         held_out = plan.validate_every > 0 and any(x.held_out for x in data.examples)
         draw = draws_itself(plan)
         state = newest_state(folder / FOLDER / "out", plan.slug)
-        files = {folder / FOLDER / DATA_FILE: data_toml(folder, plan, held_out=held_out)}
+        files = {folder / FOLDER / DATA_FILE: data_toml(folder, plan, data, held_out=held_out)}
         if draw:
             files[folder / FOLDER / PROMPTS_FILE] = prompts_text(plan)
         words = script_words(

@@ -8,6 +8,7 @@ schema of library/config_util.py takes it for a data set, not for a subset.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -25,12 +26,13 @@ TRAIN, HELD_OUT = "train", "held_out"
 DATA_FILE, PROMPTS_FILE = "data.toml", "prompts.txt"
 
 
-def data_toml(folder: Path, plan: TrainingPlan, *, held_out: bool) -> str:
+def data_toml(folder: Path, plan: TrainingPlan, data: DataSet, *, held_out: bool) -> str:
     """The data set's TOML for a run's folder.
 
     One epoch holds all steps: sd-scripts counts steps of a resumed training within an epoch.
     """
     smallest = max(plan.resolution // 2 // plan.multiple, 1) * plan.multiple
+    enlarged = not all(_fits(example, plan) for example in data.examples)
     lines = [
         "[general]",
         'caption_extension = ".txt"',
@@ -38,7 +40,7 @@ def data_toml(folder: Path, plan: TrainingPlan, *, held_out: bool) -> str:
         f"bucket_reso_steps = {plan.multiple}",
         f"min_bucket_reso = {smallest}",
         f"max_bucket_reso = {plan.resolution * 2}",
-        "bucket_no_upscale = true",
+        f"bucket_no_upscale = {'false' if enlarged else 'true'}",
         "",
         "[[datasets]]",
         f"resolution = {plan.resolution}",
@@ -66,6 +68,15 @@ def data_toml(folder: Path, plan: TrainingPlan, *, held_out: bool) -> str:
         if plan.masked_loss:
             lines.append("  alpha_mask = true")
     return "\n".join(lines) + "\n"
+
+
+def _fits(example: Example, plan: TrainingPlan) -> bool:
+    """Whether a picture fills a bucket without being enlarged.
+
+    Where one does not, sd-scripts divides by zero (library/train_util.py, select_bucket).
+    """
+    scale = min(1.0, plan.resolution / math.sqrt(example.width * example.height))
+    return min(example.width, example.height) * scale >= plan.multiple
 
 
 def prompts_text(plan: TrainingPlan) -> str:

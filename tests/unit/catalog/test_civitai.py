@@ -237,6 +237,14 @@ def test_a_wait_of_hours_is_not_begun(fake: FakeModelHub, civitai: Civitai, cloc
     assert clock.now == 0
 
 
+def test_a_wait_that_is_no_number_to_reckon_with_is_not_begun(
+    fake: FakeModelHub, civitai: Civitai, clock: Clock
+) -> None:
+    fake.faults.api = [(429, {"Retry-After": "9" * 400})]
+    assert refusal(lambda: civitai.version(456)).code == "hub_unreachable"
+    assert clock.now == 0
+
+
 def test_a_page_against_robots_is_waited_for_but_not_long(
     fake: FakeModelHub, civitai: Civitai, clock: Clock
 ) -> None:

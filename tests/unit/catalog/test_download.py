@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,16 @@ def test_what_is_no_safetensors_file_inside_is_refused(at: Setting, data: bytes,
     assert error.code == code
     assert NAME in error.message
     assert at.left() == []
+
+
+@pytest.mark.parametrize("length", [60, 640, 15_392, 0x4B50])
+def test_a_header_whose_length_looks_like_something_else_is_no_harm(
+    at: Setting, length: int
+) -> None:
+    """Its first bytes are "<", a pickle's two, a space before "<", and a ZIP's "PK"."""
+    data = struct.pack("<Q", length) + b"{}".ljust(length)
+    at.offer(data)
+    assert at.get(at.file(data)).read_bytes() == data
 
 
 @pytest.mark.parametrize("name", ["a.ckpt", "a.pt", "a.bin", "a.zip", "a", "a.safetensors.exe"])

@@ -401,3 +401,29 @@ def test_two_indexes_may_scan_the_same_file_at_once(library: Library) -> None:
         reports = list(pool.map(lambda _: Index(library.index.path).scan(folders), range(4)))
     assert {report.found for report in reports} == {40}
     assert len(library.index.cards()) == 40
+
+
+def test_what_a_lora_was_made_for_is_kept_and_civitai_may_tell(library: Library) -> None:
+    wan = {"diffusion_model.blocks.0.self_attn.q.lora_A.weight": (8, 5120)}
+    attention = {
+        f"transformer.transformer_blocks.{i}.attn.to_q.lora_A.weight": (8, 3072) for i in range(19)
+    } | {
+        f"transformer.single_transformer_blocks.{i}.attn.to_q.lora_A.weight": (8, 3072)
+        for i in range(38)
+    }
+    library.add("wan.safetensors", wan)
+    library.add("open.safetensors", attention)
+    found = library.records()
+    told = {name: (record.card.family, record.made_for) for name, record in found.items()}
+    assert told == {"wan.safetensors": (None, "Wan"), "open.safetensors": ("flux1-dev", None)}
+    (library.folder / "open.civitai.info").write_text('{"id": 5, "baseModel": "Chroma"}')
+    record = library.records()["open.safetensors"]
+    assert (record.card.family, record.made_for) == (None, "Chroma")
+
+
+def test_a_sidecar_of_wild_numbers_ends_no_scan(library: Library) -> None:
+    library.add("a.safetensors")
+    wild = f'{{"strengthMin": {"9" * 400}, "preferred weight": 1e999, "id": -1}}'
+    for name in ("a.json", "a.safetensors.rgthree-info.json", "a.civitai.info"):
+        (library.folder / name).write_text(wild)
+    assert library.records()["a.safetensors"].health == "ok"

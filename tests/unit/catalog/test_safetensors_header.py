@@ -102,6 +102,33 @@ def test_garbage_is_damaged(data: bytes, tmp_path) -> None:
     assert code_of(path) == "model_file_damaged"
 
 
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:a", "pointer of Git LFS"),
+        (b"GGUF\x03\0\0\0" + bytes(40), "GGUF"),
+        (b"\n <html><title>Sign in</title>", "web page"),
+        (b'{"error":"Unauthorized","message":"x"}', "error of a service"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(40), "archive"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "picture"),
+        (bytes(5000), "nothing but zeros"),
+    ],
+)
+def test_what_it_is_instead_is_told(tmp_path, start: bytes, told: str) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(start)
+    with pytest.raises(ModelFileError, match=told) as caught:
+        read_header(path)
+    assert caught.value.code == "model_file_damaged"
+
+
+def test_a_tensor_that_is_named_twice_is_damage(tmp_path, write_bytes) -> None:
+    one = b'"x":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}'
+    path = write_bytes(tmp_path / "a.safetensors", b"{" + one + b"," + one + b"}", bytes(4))
+    with pytest.raises(ModelFileError, match="names a tensor twice"):
+        read_header(path)
+
+
 def test_a_header_over_the_limit_is_refused_before_it_is_read(tmp_path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", 100_000_001) + b"{")

@@ -14,6 +14,7 @@ A1111 = "ink.json"
 LORA_MANAGER = "ink.metadata.json"
 RGTHREE = "ink.safetensors.rgthree-info.json"
 CIVITAI_HELPER = "ink.civitai.info"
+DESCRIPTIONS = ("ink.txt", "ink.description.txt")
 
 VERSION: dict[str, Any] = {
     "id": 22,
@@ -41,7 +42,22 @@ def said(folder: Path, name: str, content: Any) -> Facts:
 
 
 def test_each_program_has_its_name() -> None:
-    assert set(sidecar_names("ink.safetensors")) == {A1111, LORA_MANAGER, RGTHREE, CIVITAI_HELPER}
+    names = {A1111, LORA_MANAGER, RGTHREE, CIVITAI_HELPER, *DESCRIPTIONS}
+    assert set(sidecar_names("ink.safetensors")) == names
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a1111s_description_is_a_text_in_any_encoding(
+    tmp_path: Path, name: str, encoding: str
+) -> None:
+    facts = said(tmp_path, name, "Black ínk, best at weight 0.7.".encode(encoding))
+    assert (facts.about, facts.weight) == ("Black ínk, best at weight 0.7.", 0.7)
+
+
+def test_windows_json_in_utf_16_is_read(tmp_path: Path) -> None:
+    content = json.dumps({"activation text": "inkstyle"}).encode("utf-16")
+    assert said(tmp_path, A1111, content).triggers == ("inkstyle",)
 
 
 def test_civitai_helper_keeps_a_version(tmp_path: Path) -> None:
@@ -130,6 +146,7 @@ def test_what_the_person_wrote_goes_before_what_others_say(tmp_path: Path) -> No
         b'{"a":' * 50_000,
         b" " * (MAX_SIDECAR + 1),
         {"trainedWords": 3, "images": "x", "raw": [], "tags": {"a": 1}, "civitai": 7},
+        {"strengthMin": 10**400, "strengthMax": 1e308, "preferred weight": -(10**400)},
         {"strengthMin": "NaN", "usage_tips": [1], "preferred weight": "much", "notes": 4},
     ],
 )

@@ -1,4 +1,4 @@
-"""`kizy loras add` and `kizy models add`: from files and from services that stand in for the real."""
+"""`kizy loras add` and `kizy models add`: from files, and from stand-ins for the services."""
 
 from __future__ import annotations
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from kizy.core.errors import InputError
 from kizy.orchestrator.settings import (
+    CaptionsSettings,
     ComfyuiSettings,
     LorasSettings,
     RerankSettings,
     ServerSettings,
     Settings,
+    TrainerSettings,
     load_settings,
 )
 
@@ -217,6 +219,21 @@ def names_and_variables() -> Iterator[tuple[str, str]]:
         yield name, f"KIZY_LORAS__{name.upper()}"
     for name in RerankSettings.model_fields:
         yield name, f"KIZY_LORAS__RERANK__{name.upper()}"
+    for name in TrainerSettings.model_fields:
+        yield name, f"KIZY_TRAINER__{name.upper()}"
+    for name in CaptionsSettings.model_fields:
+        yield name, f"KIZY_TRAINER__CAPTIONS__{name.upper()}"
+
+
+def test_training_is_a_table_of_kizy_toml(home: Path) -> None:
+    (home / "kizy.toml").write_text(
+        '[trainer]\nkohya = "~/sd-scripts"\n'
+        '[trainer.captions]\nurl = "http://127.0.0.1:8000/v1/"\nmodel = "eyes"\nkey = "secret"\n'
+    )
+    trainer = load_settings().trainer
+    assert trainer.kohya == Path.home() / "sd-scripts"
+    assert (trainer.captions.url, trainer.captions.model) == ("http://127.0.0.1:8000/v1", "eyes")
+    assert "secret" not in repr(trainer)
 
 
 def test_the_page_about_settings_describes_every_setting() -> None:

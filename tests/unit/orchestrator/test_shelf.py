@@ -6,8 +6,6 @@ import json
 import math
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ import pytest
 from kizy.catalog.index import Index
 from kizy.catalog.library import Scope
 from kizy.catalog.select import Named
-from kizy.core import launch
 from kizy.orchestrator import shelf as module
 from kizy.orchestrator import shelf_worker
 from kizy.orchestrator.engines.comfy.records import OwnerLock
@@ -68,7 +65,7 @@ def by_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shelf(index: Index | None = None, **loras: Any) -> Shelf:
-    return Shelf(Settings(loras=LorasSettings(**loras)), index=index)
+    return Shelf(Settings(loras=LorasSettings(**{"background": False, **loras})), index=index)
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
@@ -200,8 +197,9 @@ def test_many_meanings_are_left_to_the_background_and_told(loras: Path, language
     for number in range(module.FEW_TEXTS):
         write_lora(loras / f"{number}.safetensors", f"Ink {number}", "Ink drawings.")
     index = Learning()
-    (notice,) = shelf(index).learn_a_few()
-    assert "64 of your LoRAs are known by words only" in notice
+    (notice,) = shelf(index, background=True).learn_a_few()
+    assert "64 of your LoRAs are known by words only; Kizy learns" in notice
+    assert "loras.background is off" in shelf(index).learn_a_few()[0]
     assert index.asked == []
 
 
@@ -305,13 +303,35 @@ def test_the_work_is_done_until_nothing_is_left(ink: Path, language: None) -> No
     assert (index.unfinished().meanings, index.unfinished().hashes) == (0, 0)
 
 
-def test_the_process_learns_everything_and_ends(ink: Path) -> None:
-    # Without the runtime for the language weights, which would take seconds to load.
-    hide = "import sys; sys.modules['tokenizers'] = None\n"
-    words = launch.command("orchestrator.shelf_worker")
-    words[2] = hide + words[2]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.fixture
+def no_rush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests keep their priority."""
+    monkeypatch.setattr(shelf_worker, "_step_back", lambda: None)
+
+
+def test_the_process_learns_everything_and_ends(ink: Path, by_words: None, no_rush: None) -> None:
+    worker_folder().mkdir(parents=True)
+    (worker_folder() / MARK).touch()
+    assert shelf_worker.main() == 0
     assert Index().unfinished().hashes == 0
     assert not (worker_folder() / MARK).exists()
-    assert sys.executable in words
+
+
+def test_the_process_leaves_the_work_to_one_that_is_at_it(ink: Path, no_rush: None) -> None:
+    lock = OwnerLock(worker_folder())
+    assert lock.take()
+    assert shelf_worker.main() == 0
+    lock.give_back()
+    assert Index().files() == []
+
+
+def test_wrong_settings_end_the_process_with_words(
+    kizy_home: Path, no_rush: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kizy_home / "kizy.toml").write_text("comfyui = 3")
+    assert shelf_worker.main() == 1
+    assert "A setting is wrong" in capsys.readouterr().out
+
+
+def test_the_process_is_started_by_the_modules_name() -> None:
+    assert f"kizy.{module.WORKER}" == shelf_worker.__name__

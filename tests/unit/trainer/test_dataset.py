@@ -251,7 +251,7 @@ def test_when_it_is_cancelled_nothing_is_left_and_an_older_set_stays(tmp_path: P
     folder = tmp_path / "run"
     first = build(request(zipped(tmp_path / "a.zip", photos(2))), folder)
     path = zipped(tmp_path / "b.zip", photos(6))
-    for moment in range(1, 40, 6):
+    for moment in range(1, 26, 6):
         calls = iter(range(1000))
 
         def cancelled(calls: Any = calls, moment: int = moment) -> bool:
@@ -282,7 +282,7 @@ def test_a_data_set_that_is_damaged_is_not_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     build(request(zipped(tmp_path / "a.zip", photos(2))), folder)
     (folder / "pictures" / "0002.png").unlink()
-    with pytest.raises(InputError, match="0002.png is gone"):
+    with pytest.raises(InputError, match="is gone"):
         load(folder)
     (folder / "dataset.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):

@@ -55,7 +55,7 @@ def test_copies_that_were_saved_scaled_or_brightened_are_found(seed: int) -> Non
 
 def test_other_pictures_are_not_taken_for_copies() -> None:
     seen = Seen()
-    for seed in range(60):
+    for seed in range(30):
         found = printed(photo(seed))
         assert seen.same_as(found) is None
         seen.add(seed, found)

@@ -117,6 +117,11 @@ def test_what_is_no_picture_is_named_with_the_reason(
     assert why in intake.dropped[0][1]
 
 
+def test_an_archive_of_another_kind_that_was_named_itself_says_so(tmp_path: Path) -> None:
+    lay(tmp_path, "a.tar.gz", data=b"\x1f\x8b" + bytes(60))
+    assert "another kind than zip" in taken(tmp_path / "a.tar.gz").dropped[0][1]
+
+
 def test_nested_archives_are_named_and_not_opened(tmp_path: Path) -> None:
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:

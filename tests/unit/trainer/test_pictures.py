@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ LIMITS = Limits()
 DATA = Path(__file__).parents[2] / "data"
 
 
-def saved(path: Path, picture: Image.Image, **options: object) -> Path:
-    picture.save(path, **options)  # type: ignore[arg-type]
+def saved(path: Path, picture: Image.Image, **options: Any) -> Path:
+    picture.save(path, **options)
     return path
 
 
@@ -63,8 +64,9 @@ def test_a_heic_photo_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("orientation", "size", "place"), [(3, (100, 80), (10, 70)), (6, (80, 100), (70, 10)), (8, (80, 100), (10, 10))]
-)  # fmt: skip
+    ("orientation", "size", "place"),
+    [(3, (100, 80), (10, 70)), (6, (80, 100), (70, 10)), (8, (80, 100), (10, 10))],
+)
 @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tiff"])
 def test_pictures_are_turned_as_their_exif_says(
     tmp_path: Path, ending: str, orientation: int, size: tuple[int, int], place: tuple[int, int]

@@ -77,9 +77,9 @@ def test_no_caption_or_name_breaks_it(tmp_path: Path, text: str) -> None:
 
 def test_lines_are_broken_to_fit() -> None:
     text = "a long caption of many words that does not fit on one line of the card at all"
-    lines = wrapped(text, 16, 200, 3)
+    lines = wrapped(text, 16, 150, 3)
     assert len(lines) == 3
-    assert all(width_of(line, 16) <= 200 for line in lines)
+    assert all(width_of(line, 16) <= 150 for line in lines)
     assert lines[-1].endswith("…")
     assert wrapped("short", 16, 200, 3) == ["short"]
     assert len(wrapped("x" * 300, 16, 200, 2)) == 2

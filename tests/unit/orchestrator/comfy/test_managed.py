@@ -297,7 +297,7 @@ def test_a_wrong_folder_is_told_before_anything_starts(tmp_path: Path) -> None:
 
 # As long as somebody uses it
 
-SHORT = replace(QUICK, unused=0.1)
+SHORT = replace(QUICK, unused=0.05)
 
 
 def started_for_a_while(comfyui: Standin, said: list[str] | None = None) -> Address:

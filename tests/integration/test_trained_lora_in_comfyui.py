@@ -1,0 +1,126 @@
+"""The names in a trained LoRA: ComfyUI's LoraLoader knows every single one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from kizy.trainer.builtin.adapter import Adapter
+from kizy.trainer.lora_file import Pair, Part, kohya_module, kohya_tensors, write
+
+from tests.unit.trainer.run_builders import training_plan
+
+from .conftest import FOLDER, PYTHON
+
+if TYPE_CHECKING:
+    from .conftest import RunningComfyUI
+
+pytestmark = pytest.mark.integration
+
+# unet/config.json of stable-diffusion-v1-5 and stable-diffusion-xl-base-1.0.
+SD15: dict[str, Any] = {"cross_attention_dim": 768, "attention_head_dim": 8}
+SDXL: dict[str, Any] = {
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+
+
+def trained_names(family: str, config: dict[str, Any], encoders: dict[Part, int]) -> set[str]:
+    """The modules that a training of a model of real shape changes, as the file names them."""
+    from diffusers import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with torch.device("meta"):
+        networks: dict[Part, torch.nn.Module] = {"unet": UNet2DConditionModel(**config)}
+        for part, layers in encoders.items():
+            networks[part] = CLIPTextModel(CLIPTextConfig(num_hidden_layers=layers))
+        adapter = Adapter(networks, training_plan(Path(family), text_encoder_learning_rate=1e-4))
+    return {kohya_module(part, module, family) for part, module in adapter.pairs()}
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, list[str]]:
+    if FOLDER is None:
+        pytest.skip("KIZY_TEST_COMFYUI names no folder of a ComfyUI")
+    script = Path(__file__).with_name("comfyui_lora_keys.py")
+    done = subprocess.run(
+        [PYTHON, str(script)], cwd=FOLDER, capture_output=True, text=True, check=True, timeout=300
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "encoders", "count"),
+    [
+        ("sd15", SD15, {"text_encoder": 12}, 264),
+        ("sdxl", SDXL, {"text_encoder": 12, "text_encoder_2": 32}, 986),
+    ],
+)
+def test_every_module_of_a_real_model_is_known_to_comfyui(
+    known: dict[str, list[str]], family: str, config: dict[str, Any], encoders: Any, count: int
+) -> None:
+    names = trained_names(family, config, encoders)
+    assert names - set(known[family]) == set()
+    # As many as sd-scripts trains: 192 and 722 of the UNet, 6 a layer of the text encoders.
+    assert len(names) == count
+
+
+def test_the_starters_lora_loads_without_a_key_left_over(
+    comfyui: RunningComfyUI, tmp_path: Path
+) -> None:
+    from kizy.starter.architecture import build_unet
+
+    plan = training_plan(None)
+    pairs = {
+        key: Pair(pair.down, torch.full_like(pair.up, 1e-3))
+        for key, pair in Adapter({"unet": build_unet()}, plan).pairs().items()
+    }
+    file = tmp_path / "trained.safetensors"
+    write(file, kohya_tensors(pairs, "starter", plan.alpha, torch.float32), {})
+    before = len(comfyui.log.read_text(errors="replace"))
+    graph = {
+        "model": node("CheckpointLoaderSimple", ckpt_name="kizy-starter.safetensors"),
+        "lora": node(
+            "LoraLoader",
+            model=["model", 0],
+            clip=["model", 1],
+            lora_name=comfyui.put_model("loras", file),
+            strength_model=1.0,
+            strength_clip=1.0,
+        ),
+        "text": node("CLIPTextEncode", clip=["lora", 1], text="a fox"),
+        "latent": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "sampler": node(
+            "KSampler",
+            model=["lora", 0],
+            positive=["text", 0],
+            negative=["text", 0],
+            latent_image=["latent", 0],
+            seed=1,
+            steps=1,
+            cfg=1.0,
+            sampler_name="euler",
+            scheduler="simple",
+            denoise=1.0,
+        ),
+        "pixels": node("VAEDecode", samples=["sampler", 0], vae=["model", 2]),
+        "saved": node("SaveImage", images=["pixels", 0], filename_prefix="kizy"),
+    }
+    assert len(comfyui.pictures(graph)) == 1
+    assert "lora key not loaded" not in comfyui.log.read_text(errors="replace")[before:]
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
