@@ -36,7 +36,7 @@ COEFFICIENTS = Path(coefficients.__file__)
 FOLDS = 5
 MAX_LORAS = 3
 
-SIGNS = {"other_style": -1, "aside": -1, "unnamed_person": -1, "known": 0, "alone": 0}
+SIGNS = {"other_style": -1, "aside": -1, "unnamed_person": -1, "known": 0, "alone": 0, "alone_near": 0, "alone_first": 0, "alone_unusual": 0, "alone_means": 0, "unusual": 0}
 """Features that may only speak against a card (-1) or either way (0); all others only for it."""
 PENALTY = 0.3
 """L2 penalty of the coefficients, beside the log-loss summed over all pairs."""

@@ -44,7 +44,7 @@ def vectors() -> tuple[np.ndarray, np.ndarray]:
     """((terms, 384), (everyday wishes, 384)), float32, unit length."""
     import numpy as np
 
-    stored = np.load(VECTORS_FILE).astype(np.float32)
+    stored = np.load(VECTORS_FILE, allow_pickle=False).astype(np.float32)
     stored /= np.linalg.norm(stored, axis=1, keepdims=True).clip(1e-6)
     many = len(names())
     return stored[:many], stored[many:]

@@ -25,6 +25,10 @@ FEATURES = (
     "whole",  # the cosine between the whole wish and the nearest text of the card
     "whole_first",  # ... above the best other card
     "whole_out",  # ... in spreads above the family's average, / 10, at most 1
+    "both",  # the cosine with the whole wish and half of that with the nearest piece
+    "both_first",  # ... above the best other card
+    "unusual",  # the cosine with the whole wish above that of the nearest everyday wish
+    "means",  # how likely a part of the wish means one of the card's terms
     "described",  # words that the glossary describes the card's terms with, by how rare they are
     "said_share",  # how much of the best piece's words the card holds
     "rarest",  # how telling the most telling word in common is
@@ -42,6 +46,9 @@ FEATURES = (
     "unnamed_person",  # ... which the wish does not say
     "alone",  # no word and no term in common: by meaning alone
     "alone_near",  # near_main, if by meaning alone
+    "alone_first",  # both_first, if by meaning alone
+    "alone_unusual",  # unusual, if by meaning alone
+    "alone_means",  # means, if by meaning alone
     "known",  # whether the card's meaning is known
 )
 
@@ -194,6 +201,9 @@ def _judge(
         values["near"] = float(cosines[piece])
         values["near_main"] = near.main[at]
         values["whole"] = near.whole[at]
+        values["both"] = near.both[at]
+        values["unusual"] = near.whole[at] - near.usual
+        values["means"] = near.means(facts.strong | facts.weak)
         values["whole_out"] = min(
             1.0, max(0.0, float((near.whole[at] - near.mean[-1]) / near.spread[-1] / 10))
         )
@@ -243,6 +253,8 @@ def _judge(
     ):
         values["alone"] = 1.0
         values["alone_near"] = values["near_main"]
+        values["alone_unusual"] = values["unusual"]
+        values["alone_means"] = values["means"]
     ordered = sorted(shared, key=lambda word: (-shared[word], word))
     return Evidence(at, values, piece, tuple(ordered), trigger, terms)
 
@@ -266,6 +278,7 @@ def _compare(found: Sequence[Evidence], near: Nearness, library: Library) -> Non
     for values, feature in (
         ({one.at: one.values["near"] for one in found if one.at in near.cosines}, "first"),
         ({one.at: near.whole[one.at] for one in found if one.at in near.whole}, "whole_first"),
+        ({one.at: near.both[one.at] for one in found if one.at in near.both}, "both_first"),
     ):
         ordered = sorted(values, key=lambda at: (-values[at], at))[:4]
         for one in found:
@@ -278,6 +291,9 @@ def _compare(found: Sequence[Evidence], near: Nearness, library: Library) -> Non
                 )
                 ahead = values[one.at] - next(others, USUAL_SECOND)
                 one.values[feature] = max(-0.2, min(0.3, ahead))
+    for one in found:
+        if one.values["alone"]:
+            one.values["alone_first"] = one.values["both_first"]
 
 
 def _share(names: frozenset[str], said: dict[str, float]) -> float:

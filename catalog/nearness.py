@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from . import concepts
 from .library import Library
+from .meanings import WIDTH
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,14 +19,19 @@ HOPELESS = 0.3
 USUAL_NEAR, USUAL_SPREAD, USUAL_WEIGHT = 0.16, 0.11, 30.0
 """How near unrelated cards are to a piece: what is believed of a library of few cards."""
 
+PIECE = 0.5
+"""How much the nearest piece counts beside the whole wish."""
+SHARPNESS = 20.0
+"""How much likelier a term is that is nearer: the factor of the cosines before the softmax."""
+
 
 class Nearness:
     """Cosines between a wish and the cards of a family.
 
     `meanings`: (pieces, 384), or (pieces + 1, 384) with the whole wish last; None: not known.
     After `measure`, by place: `cosines` (pieces,) of the nearest text for each piece; `main`: the
-    best of name and description alone; `whole`: the nearest text to the whole wish; `typical`: how
-    near the card is to what the family's cards have in common.
+    best of name and description alone; `whole`: the nearest text to the whole wish; `both`: the
+    whole and half of the nearest piece. `usual`: how near the whole wish is to an everyday one.
     """
 
     def __init__(
@@ -41,6 +49,9 @@ class Nearness:
         self.cosines: dict[int, np.ndarray] = {}
         self.main: dict[int, float] = {}
         self.whole: dict[int, float] = {}
+        self.both: dict[int, float] = {}
+        self.usual = 0.0
+        self._share: np.ndarray | None = None
         self._pieces = pieces
         if not self.known or meanings is None:
             return
@@ -49,6 +60,7 @@ class Nearness:
             middle = given.mean(0, keepdims=True)
             given = np.concatenate([given, middle / np.linalg.norm(middle).clip(1e-6)])
         self._meanings = np.ascontiguousarray(given)
+        self._compare_with_terms()
         all_of_family = library.centers[stretch] @ self._meanings.T
         whole = len(places) == len(all_of_family)
         self._coarse = all_of_family if whole else all_of_family[places - stretch.start]
@@ -61,6 +73,27 @@ class Nearness:
         spread = sample.std(0) if many else zeros
         self.mean = share * mean + (1 - share) * USUAL_NEAR
         self.spread = share * spread + (1 - share) * USUAL_SPREAD
+
+    def _compare_with_terms(self) -> None:
+        """How likely each of the glossary's terms is what a piece, or the whole, means."""
+        import numpy as np
+
+        if self._meanings.shape[1] != WIDTH:
+            return
+        terms, everyday = concepts.vectors()
+        to_everyday = self._meanings @ everyday.T
+        self.usual = float(to_everyday[-1].max())
+        to_all = np.exp(SHARPNESS * np.concatenate([self._meanings @ terms.T, to_everyday], axis=1))
+        share = (to_all / to_all.sum(1, keepdims=True))[:, : len(terms)]
+        self._share = share
+
+    def means(self, names: Iterable[str]) -> float:
+        """How likely a piece of the wish, or the whole, means one of these terms, 0 to 1."""
+        places = concepts.place_of()
+        rows = [places[name] for name in names if name in places]
+        if not rows or self._share is None:
+            return 0.0
+        return float(self._share[:, rows].sum(1).max())
 
     def best(self, many: int) -> np.ndarray:
         """Places of the cards whose middle is nearest to any piece, or to the whole."""
@@ -95,6 +128,7 @@ class Nearness:
                 self.cosines[int(at)] = best[i, :-1]
                 self.main[int(at)] = float(main[i])
                 self.whole[int(at)] = float(best[i, -1])
+                self.both[int(at)] = float(best[i, -1] + PIECE * best[i, :-1].max())
         fifth = np.zeros(self._pieces, np.float32)
         if len(known) >= 5:
             fifth = np.sort(np.stack(list(self.cosines.values())), axis=0)[-5]

@@ -9,9 +9,12 @@ from ..core.request import GenerationRequest
 from ..drawing.schedulers import PLAIN_SAMPLERS, sampler_names
 from .engines.base import EMBEDDED
 from .lora_choice import Reach, choose, families_of
-from .model_choice import choose_model
+from .model_choice import choose_model, starter_can
 from .planner import ENLARGER, EngineFacts, LoraChoices
 from .shelf import Shelf
+
+STARTER_SUITS = ("icon", "any")
+"""What the starter is quick at, where another model would have to draw without a GPU."""
 
 
 class EmbeddedOffer:
@@ -73,7 +76,9 @@ def _best_model(request: GenerationRequest, shelf: Shelf) -> tuple[ModelEntry, s
     if choice.model is None:
         return entries[STARTER], "the installed models need more memory than there is"
     best = entries[choice.model.key]
-    why = choice.why
-    if device.type == "cpu" and best.name != STARTER:
-        why += " Without a GPU it takes minutes; --model starter is quick."
-    return best, why
+    if device.type != "cpu" or best.name == STARTER:
+        return best, choice.why
+    if choice.intent in STARTER_SUITS and starter_can(request.prompt):
+        slow = f"without a GPU {best.name} takes minutes; --model {best.name} takes it all the same"
+        return entries[STARTER], f"it was taught what you ask for; {slow}"
+    return best, f"{choice.why} Without a GPU it takes minutes."

@@ -120,7 +120,7 @@ def build(
             raise _none(request, intake, collector)
         kept = list(collector.kept.values())
         own = [picture.caption for picture in kept if picture.caption]
-        trigger = trigger_of(own, taken) or trigger_for(request.name, taken)
+        trigger = trigger_of(own) or trigger_for(request.name, taken)
         about = one_line(request.about, HINT_LETTERS)
         captions = caption_all(
             [(picture.file, picture.caption) for picture in kept],

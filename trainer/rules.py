@@ -25,6 +25,8 @@ from .table import FamilyRules, Rules, Tier, load_rules
 if TYPE_CHECKING:
     from .dataset import DataSet
 
+_A: dict[Goal, str] = {"character": "a character", "style": "a style", "object": "an object"}
+
 MAX_SLUG = 60
 MAX_SAMPLE_SEED = 2**32
 
@@ -191,7 +193,7 @@ class _Choice:
         if self.request.rank != "auto":
             self.because("rank", self.request.rank, "you asked for it")
             return self.request.rank
-        rank, why = row.rank[goal], f"usual for a {goal} on {row.name}"
+        rank, why = row.rank[goal], f"usual for {_A[goal]} on {row.name}"
         if len(self.data.examples) < self.rules.few.pictures:
             rank = max(rank // 2, 4)
             why += f", halved for fewer than {self.rules.few.pictures} pictures"
@@ -206,7 +208,7 @@ class _Choice:
             why = "the text is read once and kept, which saves time and memory"
             self.because("trained", "the drawing network alone", why)
         else:
-            why = f"a {goal} has a name, which the text encoder learns at {rate:g}"
+            why = f"{_A[goal]} has a name, which the text encoder learns at {rate:g}"
             self.because("trained", "the drawing network and the text encoder", why)
         return rate
 

@@ -8,9 +8,11 @@ The rule, for "Mimi the cat":
 3. It must be rare: no word of English as the language model knows them, nothing that the starter
    was taught to draw, no term of art, no word that many LoRAs share, no trigger of another LoRA.
    If it is not, it gets an ending: "Fox" is foxzu, and if that is taken, foxvi.
+4. One word alone gets an ending in any case, unless there is a digit in it: no list holds all the
+   names that models have seen ("Whiskers", "Gandalf"). Then it is whiskerszu; "m1mi" stays.
 
 Captions that came with the pictures and nearly all begin with the same rare word have a trigger
-already: it is kept.
+already: it is kept, for whoever wrote it there wants it.
 """
 
 from __future__ import annotations
@@ -44,14 +46,18 @@ _LETTERS = str.maketrans({"ß": "ss", "æ": "ae", "ø": "o", "œ": "oe", "đ": "
 def trigger_for(name: str, taken: Collection[str] = ()) -> str:
     """The trigger of a LoRA of that name; `taken`: triggers of others, in any case."""
     others = {other.lower().strip() for other in taken}
-    root = _one_word(_words(name)) or _from_hash(name)
+    words = _words(name)
+    root = _one_word(words) or _from_hash(name)
+    alone = words == [root] and root.isalpha()
     for word in _with_endings(root):
+        if alone and word == root:
+            continue
         if len(word) >= _SHORTEST and is_rare(word) and word not in others:
             return word
     raise AssertionError("endings never run out")
 
 
-def trigger_of(captions: Collection[str], taken: Collection[str] = ()) -> str | None:
+def trigger_of(captions: Collection[str]) -> str | None:
     """The trigger that captions already begin with, as it is written there; None without one."""
     if len(captions) < _FEWEST_CAPTIONS:
         return None
@@ -59,8 +65,7 @@ def trigger_of(captions: Collection[str], taken: Collection[str] = ()) -> str | 
     if not firsts:
         return None
     word, count = firsts.most_common(1)[0]
-    others = {other.lower().strip() for other in taken}
-    if count < _OWN_TRIGGER_SHARE * len(captions) or word.lower() in others:
+    if count < _OWN_TRIGGER_SHARE * len(captions):
         return None
     return word if is_rare(word.lower()) else None
 

@@ -5,7 +5,7 @@
 | KIZY_TEST_SD_SCRIPTS | sd-scripts' folder; without it these tests are skipped |
 | KIZY_TEST_SD_SCRIPTS_PYTHON | the interpreter that has what sd-scripts needs |
 | KIZY_TEST_SD15 | a checkpoint of Stable Diffusion 1.5; random weights do (random_sd15.py) |
-| KIZY_TEST_SD_SCRIPTS_TOKENIZERS | a folder as its --tokenizer_cache_dir, where it cannot download |
+| KIZY_TEST_SD_SCRIPTS_TOKENIZERS | a folder as its --tokenizer_cache_dir, if it cannot download |
 
 It runs on the CPU: some minutes, if nothing else runs there.
 """

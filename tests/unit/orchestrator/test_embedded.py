@@ -14,6 +14,8 @@ from kizy.orchestrator.storage.pictures import PictureFolder
 
 from tests.fakes.drawer import WAIT, FakeDrawer, plan_of
 
+LASTING = ("notice", "artifact", "end")
+
 
 def engine_over(drawer: FakeDrawer, folder: Path) -> EmbeddedEngine:
     return EmbeddedEngine(PictureFolder(folder, "0").save, drawer)
@@ -61,11 +63,16 @@ def test_a_second_start_with_the_same_id_draws_nothing_more(tmp_path: Path) -> N
     assert [plan.seed for plan in drawer.drawn] == [1, 1]
 
 
-def test_following_twice_gives_the_same_events(tmp_path: Path) -> None:
+def test_who_follows_later_sees_all_but_outdated_progress_and_previews(tmp_path: Path) -> None:
     engine = engine_over(FakeDrawer(), tmp_path)
     handle = engine.start(plan_of(count=2), "job")
     first = list(engine.follow(handle))
-    assert list(engine.follow(handle)) == first
+    later = list(engine.follow(handle))
+    assert [event for event in later if event.kind in LASTING] == [
+        event for event in first if event.kind in LASTING
+    ]
+    assert [event.kind for event in later].count("progress") == 1
+    assert set(later) <= set(first)
 
 
 def test_two_can_follow_at_the_same_time(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from kizy.trainer.trigger import is_rare, trigger_for, trigger_of
     ("name", "trigger"),
     [
         ("Mimi the cat", "mimicat"),
-        ("Zorblax", "zorblax"),
+        ("m1mi", "m1mi"),
         ("ink lines", "inklines"),
         ("grandmother's garden", "grangarden"),
         ("Lena v2", "lenav2"),
@@ -26,6 +26,11 @@ def test_words_that_mean_something_already_get_an_ending(name: str) -> None:
     found = trigger_for(name)
     assert found.endswith("zu")
     assert is_rare(found)
+
+
+@pytest.mark.parametrize("name", ["Whiskers", "Gandalf", "Blobs", "Zorblax"])
+def test_one_word_alone_may_be_known_and_gets_an_ending(name: str) -> None:
+    assert trigger_for(name) == f"{name.lower()}zu"
 
 
 @pytest.mark.parametrize("word", ["fox", "foxes", "the", "1girl", "watercolor", "painted", "otto"])
