@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+WEB_DIRECTORY = "./nodes/web"
+
 
 async def comfy_entrypoint() -> Any:
     """ComfyUI's entry point (V3 schema): the extension with Kizy's nodes.
@@ -15,7 +17,8 @@ async def comfy_entrypoint() -> Any:
     Makes the starter and the enlarger known to ComfyUI's own nodes on the way.
     """
     from .nodes.extension import KizyExtension
-    from .nodes.offers import offer_models
+    from .nodes.offers import offer_models, offer_routes
 
     offer_models()
+    offer_routes()
     return KizyExtension()

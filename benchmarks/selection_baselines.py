@@ -10,7 +10,9 @@ from math import log
 import numpy as np
 from kizy.catalog.card import Card
 
-from .selection import MAX_LORAS, Cache, Chooser, Labelled, measure
+from .selection import MAX_LORAS
+from .selection_scores import Chooser, measure
+from .selection_sets import Cache, Labelled
 
 Ranker = Callable[[Labelled], list[tuple[float, str]]]
 

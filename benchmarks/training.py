@@ -1,6 +1,6 @@
 """The built-in trainer beside a plain diffusers and peft loop, in one run.
 
-    python -m benchmarks.training [--steps 60] [--rounds 3] [--base FOLDER] [--precision fp32]
+    python -m benchmarks.training [--steps 40] [--rounds 3] [--base FOLDER] [--precision fp32]
 
 The same model (the starter, or a diffusers folder of SD 1.5), pictures, captions, rank, batch,
 optimizer, precision and cached latents and texts; each in a process of its own, in turns. Printed:
@@ -113,7 +113,7 @@ def plain(folder: Path, plan: TrainingPlan) -> Watch:
         scheduler.step()
         optimizer.zero_grad()
         value = loss.item()
-        lr = scheduler.get_last_lr()[0]
+        lr = float(scheduler.get_last_lr()[0])
         watch.write(StepEvent(step=step + 1, steps=plan.steps, loss=value, smoothed=value, lr=lr))
     return watch
 
@@ -253,8 +253,8 @@ def measured(which: str, arguments: list[str]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=60)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--base", type=Path, default=None)
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
@@ -269,6 +269,7 @@ def main() -> None:
     for _ in range(given.rounds):
         for which, results in found.items():
             results.append(measured(which, arguments))
+            print(f"{which}: {results[-1]['pace']:.2f} steps/s", file=sys.stderr)
     ratios = [a["pace"] / b["pace"] for a, b in zip(found["kizy"], found["plain"], strict=True)]
     memory = [a["peak"] / b["peak"] for a, b in zip(found["kizy"], found["plain"], strict=True)]
     print(f"{'':8}steps/s   peak MB   loss of the last half")

@@ -192,7 +192,7 @@ def grid(rows: Sequence[Sequence[Image.Image]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--keep", action="store_true", help="keep the LoRA of an earlier run")

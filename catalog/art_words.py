@@ -9,12 +9,13 @@ wishes in other languages over to the English of most cards. General knowledge, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 TermKind = Literal["style", "technique", "thing"]
 
-ART_FILE = Path(__file__).parent / "dictionary" / "art.txt"
+ART_FILES = tuple(Path(__file__).parent / "dictionary" / name for name in ("art.txt", "things.txt"))
 
 _STYLES = """
 ink wash = ink wash painting, zen brushwork, sesshu, ink painting, sumi-e, sumie, sumi ink,
@@ -337,13 +338,21 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+_KINDS: dict[str, TermKind] = {
+    "[style]": "style",
+    "[technique]": "technique",
+    "[thing]": "thing",
+}
+
+
 def _described(terms: list[Term]) -> list[Term]:
-    """The terms with other words and meanings from `dictionary/art.txt`, and its own terms."""
+    """The terms with other words and meanings from `dictionary/`, and its own terms."""
     known = {term.name: term for term in terms}
     kind: TermKind = "style"
-    for line in ART_FILE.read_text(encoding="utf-8").splitlines():
+    read = (file.read_text(encoding="utf-8").splitlines() for file in ART_FILES)
+    for line in chain.from_iterable(read):
         if line.startswith("["):
-            kind = "technique" if "technique" in line else "style"
+            kind = _KINDS[line]
         elif line and not line.startswith("#"):
             name, _, rest = line.partition(" = ")
             same, _, meaning = rest.partition(": ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from . import glossary
 from .card import Card, Kind
@@ -103,7 +104,7 @@ def describe(card: Card) -> CardWords:
         word for text in (title, *triggers) for word in content_words(text) if word not in GENERIC
     )
     kind = card.kind or _guess_kind(card, title, named)
-    own = _own_words(card, identity)
+    own = _own_words(card, title, triggers)
     return CardWords(
         title=title,
         weights=weights,
@@ -137,7 +138,7 @@ def card_texts(card: Card) -> tuple[str, ...]:
     most four; none if it says nothing.
     """
     title = clean_name(card.name)
-    about = " ".join(card.about[:MAX_ABOUT].split())
+    about = story(card)
     if says_nothing(about):
         about = ""
     marks = [
@@ -158,6 +159,24 @@ def card_texts(card: Card) -> tuple[str, ...]:
             text for text in (first, title, second, meaning) if text and not says_nothing(text)
         )
     )
+
+
+def story(card: Card) -> str:
+    """What its description says of what it draws, without how it was trained or is to be used."""
+    parts = _SENTENCE.split(" ".join(card.about[:MAX_ABOUT].split()))
+    kept = " ".join(part for part in parts if part and not _ABOUT_FILE.search(part))
+    return kept.strip(" ,;")
+
+
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+")
+_ABOUT_FILE = re.compile(
+    r"\b(?:train(?:ed|ing)|dataset|epochs?|\d+\s?(?:steps|images|pictures|photos|scans|pics|MB)|"
+    r"rank|dim|alpha|learning rate|adamw|prodigy|weights?|strength|checkpoint|version|v\d+|update|"
+    r"trigger(?:\s?words?)?|prompt|download|enjoy|thanks|thank you|commission|patreon|discord|"
+    r"kofi|ko-fi|civitai|feedback|review|works? (?:well|best|nice|with)|recommend\w*|settings|"
+    r"sdxl|sd\s?1\.?5|flux|pony|illustrious)\b",
+    re.IGNORECASE,
+)
 
 
 def meanings_of(card: Card) -> tuple[str, ...]:
@@ -211,12 +230,22 @@ _OWN = re.compile(r"\b(?:my|our|his|her|oc)\b|^\W*[A-Z][a-z]+\s[A-Z][a-z]+\b")
 _CALLED = re.compile(r"^\W*(?:(?:The|Our|My)\s)?((?:[A-Z][\w.'’-]*\s?)+(?:\d+\s?)?)[,:(/]")
 
 
-def _own_words(card: Card, identity: frozenset[str]) -> frozenset[str]:
-    """Words of name and triggers that tags and description do not use as common words."""
+def _own_words(card: Card, title: str, triggers: list[str]) -> frozenset[str]:
+    """Words of its name, its first trigger, and made-up ones of the others ("silver hair" is a
+    trigger of many): those that tags and description do not use as common words.
+    """
     common = {word for tag in card.tags for word in words(tag)}
     for raw in _LOWER_WORD.findall(card.about[:MAX_ABOUT]):
         common.update(words(raw))
-    return frozenset(word for word in identity if word not in common and len(word) > 1)
+    names = [word for text in (title, *triggers[:1]) for word in content_words(text)]
+    names += [w for text in triggers[1:] for w in content_words(text) if not is_known(w)]
+    told = set(words(card.about[:MAX_ABOUT]))
+    for one, two in pairwise(title.split()):
+        if one + two in told:  # "halden" is a name and no "hal den"
+            names = [word for word in names if word not in (one, two)] + [one + two]
+    return frozenset(
+        word for word in names if word not in common and word not in GENERIC and len(word) > 1
+    )
 
 
 _LOWER_WORD = re.compile(r"(?<![\w'’-])[a-z][\w'’]*")

@@ -34,10 +34,12 @@ FEATURES = (
     "rarest",  # how telling the most telling word in common is
     "in_name",  # the same, of the words of name and triggers alone
     "named",  # share of its name, or of its first trigger, that the wish says
+    "unsaid",  # how telling the most telling word of a subject's name is that the wish lacks
     "code_word",  # a word of its name or triggers that English lacks, by how telling it is
     "typed",  # a whole trigger in the wish that holds a made-up word
     "trigger",  # a whole trigger in the wish, by how telling it is
     "same_style",  # a style or technique of the glossary in common, by how telling it is
+    "plain_style",  # the same, of name, triggers and tags, called by its usual name
     "same_thing",  # a thing of the glossary in common, by how telling it is
     "other_style",  # the wish names a style, and the card other ones only
     "kind_fits",  # the piece asks for the kind of thing that the card is
@@ -45,10 +47,6 @@ FEATURES = (
     "called",  # the card is of somebody or something with a name, which the wish says
     "unnamed_person",  # ... which the wish does not say
     "alone",  # no word and no term in common: by meaning alone
-    "alone_near",  # near_main, if by meaning alone
-    "alone_first",  # both_first, if by meaning alone
-    "alone_unusual",  # unusual, if by meaning alone
-    "alone_means",  # means, if by meaning alone
     "known",  # whether the card's meaning is known
 )
 
@@ -57,10 +55,12 @@ BY_WORDS = 30
 ELSEWHERE = 8
 COMMON_WORD = 0.25
 """A word that at least this share of the library's cards hold finds no candidates."""
-USUAL_SECOND = 0.3
-"""How near the best other card is believed to be where there is none."""
+USUAL_SECOND = {"first": 0.3, "whole_first": 0.25, "both_first": 0.4}
+"""How near the best other card is believed to be at least, also where there is none."""
 CODE = 0.9
 """A made-up trigger word that the wish holds tells at least so much, however many cards have it."""
+MOST_OF_A_NAME = 0.7
+"""Share of a name of common words that somebody says who means it."""
 SLIGHT = 0.3
 """Words in common that tell less than this count as none."""
 
@@ -221,6 +221,9 @@ def _judge(
         own = [said[word] for word in shared if word in facts.identity]
         values["in_name"] = max(own, default=0.0)
     values["named"] = max((_share(names, said) for names in facts.own_names), default=0.0)
+    if facts.kind == "subject" and values["in_name"]:
+        lacking = (rarity(word) for word in facts.title.split() if word not in said)
+        values["unsaid"] = max((word for word in lacking), default=0.0)
     codes = [said[w] for w in facts.identity if w in said and not is_known(w)]
     values["code_word"] = max(codes, default=0.0)
     trigger, values["trigger"] = _trigger(facts.phrases, spoken, library)
@@ -230,19 +233,20 @@ def _judge(
     for name, telling in found.items():
         feature = "same_thing" if wish.terms[name].term.kind == "thing" else "same_style"
         values[feature] = max(values[feature], telling)
+        if feature == "same_style" and name in facts.strong and not wish.terms[name].other_word:
+            values["plain_style"] = max(values["plain_style"], telling)
     terms = tuple(sorted(found, key=lambda name: (-found[name], name)))
     asked = wish.style_terms
     if asked and facts.kind == "style":
         mine = {name for name in facts.strong | facts.weak if name in STYLE_NAMES}
-        values["other_style"] = float(bool(mine) and not mine & asked)
+        if mine and not mine & asked:
+            values["other_style"] = near.means(asked) if near.known else 1.0
     if piece >= 0:
         values["aside"] = float(wish.pieces[piece].aside)
         values["kind_fits"] = float(wish.pieces[piece].role == facts.kind)
     if facts.one_of_a_kind:
-        names = [rarity(word) for word in facts.own if word in said]
-        values["called"] = max(names, default=0.0)
-        typed = values["typed"] or (values["trigger"] > 0.5 and " " in trigger)
-        values["unnamed_person"] = float(not names and not typed)
+        values["called"] = _called(facts.own, said, spoken)
+        values["unnamed_person"] = float(not (values["called"] or values["typed"]))
     if facts.described:
         told = {root(word): rarity(word) for word in wish.words}
         strange = sum(rare**2 for word, rare in told.items() if word in facts.described)
@@ -252,9 +256,6 @@ def _judge(
         and max(values["rarest"], values["same_style"], values["same_thing"]) < SLIGHT
     ):
         values["alone"] = 1.0
-        values["alone_near"] = values["near_main"]
-        values["alone_unusual"] = values["unusual"]
-        values["alone_means"] = values["means"]
     ordered = sorted(shared, key=lambda word: (-shared[word], word))
     return Evidence(at, values, piece, tuple(ordered), trigger, terms)
 
@@ -289,16 +290,25 @@ def _compare(found: Sequence[Evidence], near: Nearness, library: Library) -> Non
                     for at in ordered
                     if at != one.at and library.words(at).title != mine.title
                 )
-                ahead = values[one.at] - next(others, USUAL_SECOND)
+                usual = USUAL_SECOND[feature]
+                ahead = values[one.at] - max(next(others, usual), usual)
                 one.values[feature] = max(-0.2, min(0.3, ahead))
-    for one in found:
-        if one.values["alone"]:
-            one.values["alone_first"] = one.values["both_first"]
 
 
 def _share(names: frozenset[str], said: dict[str, float]) -> float:
     total = sum(rarity(word) for word in names)
     return sum(rarity(word) for word in names if word in said) / total if total else 0.0
+
+
+def _called(own: frozenset[str], said: dict[str, float], spoken: str) -> float:
+    """How telling the names are that the wish says; names of common words ("Captain Kestrel",
+    "Barn Owl Queen") only count if most of them are said.
+    """
+    joined = spoken.replace(" ", "")
+    names = [word for word in own if word in said or (not is_known(word) and word in joined)]
+    if any(not is_known(word) for word in names) or _share(own, said) > MOST_OF_A_NAME:
+        return max(rarity(word) for word in names)
+    return 0.0
 
 
 def _coverage(piece: Sequence[str], shared: dict[str, float], said: dict[str, float]) -> float:

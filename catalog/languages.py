@@ -1,12 +1,13 @@
 """Which language a wish is in, and the wish in English, word by word.
 
 The encoder of meanings knows English only. `dictionary/languages.txt` holds the words for everyday
-things and for art in ten languages; endings are met by their beginnings, and German and Dutch
+things and for art in thirteen languages; endings are met by their beginnings, and German and Dutch
 compounds by their parts. What is not in it stays as it was written.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from .words import CJK, STOPWORDS, is_known, plain, raw_words
 
 WORDS_FILE = Path(__file__).parent / "dictionary" / "languages.txt"
 
-LANGUAGES = ("de", "fr", "es", "it", "pt", "nl", "pl", "ru", "ja", "zh")
+LANGUAGES = ("de", "fr", "es", "it", "pt", "nl", "pl", "ru", "ja", "zh", "tr", "uk", "ko")
 
 _SMALL: dict[str, frozenset[str]] = {
     language: frozenset(plain(words).split())
@@ -38,15 +39,24 @@ _SMALL: dict[str, frozenset[str]] = {
         "pl": "i w we z ze na do od po pod nad przy jak o za przez dla jest są mój moja jako obok"
         " stylu się tego tej ten ta",
         "ru": "и в во с со на из под над у о об к по за для как при от до мой моя это в стиле",
+        "tr": "ve bir bu şu ile için de da gibi içinde üzerinde altında olan olarak tarzında tarzı"
+        " stilinde mi çok en benim bizim",
+        "uk": "і й та в у на з із зі від до під над по про за для як це моя мій наш що стилі",
     }.items()
 }
-_LATIN = ("de", "fr", "es", "it", "pt", "nl", "pl")
+_LATIN = ("de", "fr", "es", "it", "pt", "nl", "pl", "tr")
 _COMPOUNDS = ("de", "nl")
 _KANA = range(0x3040, 0x3100)
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_HANGUL = re.compile(r"[\uac00-\ud7af]")
+_UKRAINIAN = re.compile(r"[іїєґ]|\b(?:та|з|що|як)\b", re.IGNORECASE)
+"""What Russian does not have."""
 LEAST_BEGINNING = 4
 """Letters at the beginning that two forms of a word share at least, ..."""
 SAME_SHARE = 0.65
-"""... and this share of the longer one."""
+"""... and this share of the longer one; in Turkish, which adds endings to endings, any."""
+KOREAN_WORD = 3
+"""Syllables of a word of one with its ending, at most."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,13 @@ def language_of(text: str) -> str:
     """The likeliest language of a wish: "en", or one of `LANGUAGES`."""
     if any(ord(letter) in _KANA for letter in text):
         return "ja"
-    if CJK.search(text):
+    if _HAN.search(text):
         return "zh"
+    if _HANGUL.search(text):
+        return "ko"
     tokens = raw_words(text)
+    if any("\u0400" <= token[0] <= "\u04ff" for token in tokens) and _UKRAINIAN.search(text):
+        return "uk"
     if any("\u0400" <= token[0] <= "\u04ff" for token in tokens):
         return "ru"
     english = sum(token in _SMALL["en"] for token in tokens)
@@ -124,6 +138,8 @@ def _one(token: str, language: str) -> str | None:
     for form in lexicon.by_beginning.get(token[:LEAST_BEGINNING], ()):
         same = _beginning(token, form)
         share = same / max(len(token), len(form))
+        if language == "tr" and same == len(form):
+            share = max(share, SAME_SHARE)
         if share >= SAME_SHARE and (best is None or share > best[0]):
             best = (share, lexicon.exact[(form,)])
     if best is not None:
@@ -157,6 +173,8 @@ def _run(run: str, language: str) -> list[Said]:
     rest = run
     for written, english in _written(language):
         at = rest.find(written)
+        if language == "ko" and len(written) == 1 and (at or len(run) > KOREAN_WORD):
+            continue  # a syllable is a word only with an ending, not within any other word
         while at >= 0:
             found.append((at, Said(written, english)))
             rest = rest[:at] + "\0" * len(written) + rest[at + len(written) :]
@@ -196,10 +214,12 @@ def _lexicon(language: str) -> _Lexicon:
 @cache
 def _table() -> dict[str, list[tuple[str, list[str]]]]:
     table: dict[str, list[tuple[str, list[str]]]] = {language: [] for language in LANGUAGES}
+    columns_of: list[str] = []
     for line in WORDS_FILE.read_text(encoding="utf-8").splitlines():
-        if not line or line.startswith("#"):
-            continue
-        english, *columns = (part.strip() for part in line.split(" | "))
-        for language, column in zip(LANGUAGES, columns, strict=True):
-            table[language].append((english, [form.strip() for form in column.split("/")]))
+        if line.startswith("["):
+            columns_of = line.strip("[]").split()
+        elif line and not line.startswith("#"):
+            english, *columns = (part.strip() for part in line.split(" | "))
+            for language, column in zip(columns_of, columns, strict=True):
+                table[language].append((english, [form.strip() for form in column.split("/")]))
     return table

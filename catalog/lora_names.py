@@ -185,7 +185,8 @@ def _layer(shapes: Mapping[str, tuple[int, ...]]) -> Layer | None:
             _at(shapes.get("lokr_w2_a"), 1 if "lokr_t2" in shapes else 0) or 0,
             _at(low, 1) or 0,
         )
-        inputs, outputs = first[-1] * second[1] if len(second) > 1 else 0, first[0] * second[0]
+        inputs = (_at(first, -1) or 0) * (_at(second, 1) or 0)
+        outputs = (_at(first, 0) or 0) * (_at(second, 0) or 0)
         return Layer(inputs or None, outputs or None, len(second) == 4 or "lokr_t2" in shapes)
     if "diff" in shapes:
         whole = shapes["diff"]
@@ -211,4 +212,4 @@ def _loha_outputs(shapes: Mapping[str, tuple[int, ...]], tucker: bool) -> int | 
 
 
 def _at(shape: tuple[int, ...] | None, place: int) -> int | None:
-    return shape[place] if shape is not None and len(shape) > place else None
+    return shape[place] if shape and len(shape) > place else None

@@ -20,7 +20,7 @@ TOP = 20
 MAX_ANSWER = 200_000
 """Bytes of an answer that are read."""
 MAX_TEXT = 200
-LISTED, UNLISTED = 0.5, 0.3
+LISTED, UNLISTED = 0.5, 0.2
 """At least so likely is what it lists; at most so likely what it leaves out."""
 
 _ASK = (

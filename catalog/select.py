@@ -18,6 +18,7 @@ from .card_words import CardWords, is_generic, trigger_phrases
 from .evidence import Evidence, gather, gather_elsewhere
 from .library import Library, Meanings, Scope
 from .rivals import rival, same_lora
+from .spelling import respelled
 from .variants import variant_penalty
 from .weights import balanced, usual_weight
 from .wish import Wish, parse_wish
@@ -37,12 +38,14 @@ __all__ = [
     "select",
 ]
 
-THRESHOLD = 0.5
+THRESHOLD = 0.45
 """What is less likely to fit than this is not picked beside another LoRA."""
-FIRST_THRESHOLD = 0.35
+FIRST_THRESHOLD = 0.3
 """... and this holds for the likeliest: a wish is rather for some LoRA than for two."""
 ASKED_FOR = 0.9
 """What the wish calls by a made-up trigger word is at least this likely."""
+UNNAMED = -1.5
+"""The log-odds of what has a name that the wish does not say, at most."""
 NEARLY = 0.12
 """What is at least this likely is told as a runner-up."""
 SURELY = 0.8
@@ -128,7 +131,7 @@ def select(
     without it. Raises nothing for any prompt or card.
     """
     scope = scope or Scope()
-    wish = parse_wish(prompt)
+    wish = parse_wish(respelled(prompt, library))
     meanings = _meanings(wish, library, meaning_of)
     taken, refused = _named(named, family, library)
     allowed = library.allowed(scope)
@@ -172,10 +175,14 @@ def judge(
 
 def score(evidence: Evidence, made_for: str | None, variant: str | None) -> float:
     """How likely a card fits, 0 to 1."""
-    known = evidence.values["known"] > 0
-    model = coefficients.WITH_MEANING if known else coefficients.BY_WORDS
+    model = coefficients.BY_WORDS
+    if evidence.values["known"]:
+        alone = evidence.values["alone"] > 0
+        model = coefficients.BY_MEANING if alone else coefficients.WITH_MEANING
     total = model.get("constant", 0.0) - variant_penalty(made_for, variant)
     total += sum(model.get(name, 0.0) * value for name, value in evidence.values.items())
+    if evidence.values["unnamed_person"]:
+        total = min(total, UNNAMED)
     likely = 1 / (1 + exp(-max(-30.0, min(30.0, total))))
     return ASKED_FOR + (1 - ASKED_FOR) * likely if evidence.values["typed"] else likely
 

@@ -125,9 +125,10 @@ def select_model(
     """The installed model that suits a wish best.
 
     `models`: what is installed, `problem` set for what cannot be drawn with here. `memory_gb`: of
-    the GPU that draws, or a function that tells it for a model; None: not known, all fit. `lora_families`: of the LoRAs that the person
-    named. `starter_can`: whether the starter was taught what a prompt asks for; it is taken for
-    nothing else as long as there is another model. Deterministic; ties by name.
+    the GPU that draws, or a function that tells it for a model; None: not known, all fit.
+    `lora_families`: of the LoRAs that the person named. `starter_can`: whether the starter was
+    taught what a prompt asks for; it is taken for nothing else as long as there is another model.
+    Deterministic; ties by name.
     """
     intent = intent_of(parse_wish(prompt), prompt)
     memory_of = memory_gb if callable(memory_gb) else lambda _model: memory_gb

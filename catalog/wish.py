@@ -21,8 +21,10 @@ _BRACKETS = re.compile(r"[()\[\]{}]|\bBREAK\b")
 _QUOTED = re.compile(r"[\"“„«][^\"“”„«»]{1,80}[\"”“»]")
 _NEGATED = re.compile(
     r"(?:\b(?:but|aber|mais|pero)\s+)?"
-    r"\b(?:no|not|without|never|ohne|keine?|keinen|nicht|sans|pas\s+de|sin|senza|sem|zonder|geen|"
-    r"bez|без)\s+"
+    r"\b(?:no|not|without|never|neither|nor|except|excluding|instead\s+of|rather\s+than|"
+    r"anything\s+but|(?:do|does|should|must|can)(?:n[’']t|\s?not)|dont|"
+    r"ohne|keine?|keinen|nicht|statt|sans|pas\s+de|sin|senza|sem|zonder|geen|bez|nie|без|не|"
+    r"utan|ikke|uden)\s+"
     r"((?:an?\s+|any\s+)?[^,.;:|\n]+)",
     re.IGNORECASE,
 )
@@ -76,7 +78,8 @@ class Piece:
 class Wish:
     """A wish in parts. `text`: without what it does not want, tags, weights and brackets.
 
-    `english`: all of it in English, as far as Kizy can say it. `words`: of all of it. `terms`: glossary terms with the words that name them.
+    `english`: all of it in English, as far as Kizy can say it. `words`: of all of it.
+    `terms`: glossary terms with the words that name them.
     `unwanted`: the words and terms of what it does not want.
     """
 
@@ -170,7 +173,7 @@ def _parts(clause: str, language: str) -> list[tuple[str, Role | None, bool]]:
     rest: Role | None = "style" if marker else None
     sources: tuple[tuple[str, Role | None], ...] = ((before, None), (after if marker else "", rest))
     for source, role in sources:
-        if language in ("ja", "zh"):
+        if language in ("ja", "zh", "ko"):
             chunks = [one.said for one in languages.in_english(source, language)]
         else:
             chunks = [c.strip() for c in _CHUNK.split(source) if c and c.strip()]
@@ -211,7 +214,8 @@ def _piece(said: str, role: Role | None, whole: bool, language: str) -> Piece:
 
 _FAST = re.compile(
     r"\b(?:few|fewer|less|only|[1-9]|two|four|six|eight|8|4)[\s-]+steps?\b|\blcm\b|\bturbo lora\b|"
-    r"\bin a (?:hurry|rush)\b|\bas (?:fast|quick|quickly) as possible\b|\bquick (?:draft|preview)\b",
+    r"\bin a (?:hurry|rush)\b|\bas (?:fast|quick|quickly) as possible\b|"
+    r"\bquick (?:draft|preview)\b",
     re.IGNORECASE,
 )
 _ARTICLES = re.compile(

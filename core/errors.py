@@ -219,6 +219,12 @@ _TABLE = [
         "Pick a LoRA of the model's family, or a model of the LoRA's family.",
     ),
     (
+        "model_family_unknown",
+        "ModelFileError",
+        "The model on the wire is of no family that Kizy knows.",
+        "Use a model of one of the families in the message, or ComfyUI's own nodes for LoRAs.",
+    ),
+    (
         "lora_form_unknown",
         "ModelFileError",
         "The LoRA is of a kind that Kizy cannot apply (LoHa, LoKr, DoRA, ...).",
@@ -252,7 +258,7 @@ _TABLE = [
         "disk_full",
         "StorageError",
         "There is no space left where Kizy wants to write.",
-        "Free some space, or choose another folder with --out.",
+        "Free some space, or choose another folder with --out or KIZY_HOME.",
     ),
     (
         "folder_not_writable",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
-
 
 def home() -> Path:
     """KIZY_HOME if it is set, else the user's data folder for Kizy. It need not exist yet."""
     given = os.environ.get("KIZY_HOME")
-    return Path(given).expanduser() if given else platformdirs.user_data_path("kizy", False)
+    if given:
+        return Path(given).expanduser()
+    # Only now: as a node pack Kizy loads also where its requirements are not installed yet.
+    import platformdirs
+
+    return platformdirs.user_data_path("kizy", False)
 
 
 def models_folder() -> Path:
@@ -38,4 +41,6 @@ def pictures_folder() -> Path:
     """Where pictures go when no folder is named: KIZY_HOME/pictures, else Pictures/Kizy."""
     if os.environ.get("KIZY_HOME"):
         return home() / "pictures"
+    import platformdirs
+
     return platformdirs.user_pictures_path() / "Kizy"

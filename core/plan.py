@@ -83,11 +83,24 @@ class SecondPassStage(Frozen):
 
 
 class ImproveStage(Frozen):
-    """Draw parts of the picture again in detail."""
+    """Draw parts of the picture again in detail: its faces, or what `mask` marks.
+
+    Each part is drawn at about `width` x `height` pixels, sides in multiples of `multiple`, and
+    `strength` of the steps anew. `enlarger` then makes it up to `reach` times larger. Part i, from
+    left to right, follows line i of `prompts`; where there is none, or an empty one, the Plan's.
+    """
 
     kind: Literal["improve"] = "improve"
     what: Literal["faces", "mask"]
     amount: Literal["subtle", "normal", "strong"]
+    strength: float = Field(gt=0, le=1)
+    width: int = Field(ge=8, le=16_384)
+    height: int = Field(ge=8, le=16_384)
+    multiple: int = Field(ge=1)
+    mask: InputPicture | None = None
+    prompts: tuple[str, ...] = ()
+    reach: float = Field(default=1.0, ge=1, le=8)
+    enlarger: ModelFile | None = None
 
 
 class EnlargeStage(Frozen):
@@ -105,6 +118,8 @@ Stage = Annotated[
 
 class Plan(Frozen):
     """A decided drawing. Picture i of `count` is drawn with `seed + i`, each by itself.
+
+    Without a draw stage, the later stages begin with the start picture as it is.
 
     `width` and `height` are pixels of the draw stage, `output_width` and `output_height` those of
     the saved picture, behind all stages. `engine`: the kind of engine that it was planned for.
@@ -134,6 +149,11 @@ class Plan(Frozen):
     controls: tuple[PlannedControl, ...] = ()
     stages: tuple[Stage, ...] = (DrawStage(),)
     reasons: tuple[Reason, ...] = ()
+
+    @property
+    def draws(self) -> bool:
+        """Whether a picture is drawn, rather than a given one worked on."""
+        return any(isinstance(stage, DrawStage) for stage in self.stages)
 
     def for_picture(self, index: int) -> Plan:
         """The Plan that draws picture `index` (from 0) alone."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from .errors import InputError
 
@@ -66,10 +73,22 @@ class Control(Frozen):
 
 
 class Improve(Frozen):
-    """What to draw again in detail: the faces, or everything in a mask."""
+    """What to draw again in detail: the faces, or everything in `mask`, which is white there.
+
+    `prompts`: a line for each face or part of the mask, from left to right; empty ones for those
+    that follow the request's prompt.
+    """
 
     what: Literal["faces", "mask"] = "faces"
     amount: Literal["subtle", "normal", "strong"] = "normal"
+    mask: Name | None = None
+    prompts: Annotated[tuple[OptionalText, ...], Field(max_length=1000)] = ()
+
+    @model_validator(mode="after")
+    def _mask_if_masked(self) -> Improve:
+        if (self.what == "mask") != (self.mask is not None):
+            raise ValueError('what = "mask" needs a mask, and "faces" takes none')
+        return self
 
 
 class Enlarge(Frozen):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +13,20 @@ from PIL import Image
 
 from ..core.errors import EngineError, KizyError
 from ..core.picture_files import open_picture
-from ..core.plan import EnlargeStage, Plan
+from ..core.plan import EnlargeStage, ImproveStage, ModelFile, Plan
 from ..imaging import blend
 from ..imaging.enlarge import enlarge_to, load_enlarger
 from ..starter.checkpoint import ENLARGER_FILE
 from . import loras, masks, memory
 from .cache import ModelCache
 from .cancel import CancelToken
+from .effort import part_steps, parts_of, weight_bytes
+from .improving import Brush, improve
 from .meter import Meter
 from .model import Conditioning, DrawModel
 from .preview import preview_picture
-from .sampling import SampleSettings, Start, initial_noise, kept_steps, sample
-from .schedulers import evaluations, make_scheduler
+from .sampling import SampleSettings, Start, initial_noise, sample
+from .schedulers import make_scheduler
 
 if TYPE_CHECKING:
     from ..imaging.srvgg import SRVGGNetCompact
@@ -36,7 +37,7 @@ PREVIEW_EVERY = 4
 """Steps between two previews."""
 
 # Seconds of each part before any was seen, on a CPU: only their ratio matters.
-_GUESS = {"load": 3.0, "step": 0.1, "finish": 1.0}
+_GUESS = {"load": 3.0, "step": 0.1, "find": 2.0, "part": 0.1, "finish": 1.0}
 
 
 class Report(Protocol):
@@ -111,8 +112,7 @@ class Drawer:
 
         Raises KizyError; what was delivered before it stays valid.
         """
-        parts = {"load": 1, "step": steps_drawn(plan) * plan.count, "finish": plan.count}
-        meter = Meter(parts, _GUESS)
+        meter = Meter(parts_of(plan), _GUESS)
         report.progress(0.0, "loading the model", None)
         inputs = _open_inputs(plan)
         model = self._load(plan, report)
@@ -168,25 +168,64 @@ class Drawer:
             if self._previews and done % PREVIEW_EVERY == 0 and done < steps:
                 report.preview(work.index, preview_picture(expected(), model.preview_map))
 
-        latents = _latents(work, on_step)
-        pixels = model.to_pixels(latents)
-        if not torch.isfinite(pixels).all():
-            raise EngineError("drawing_failed", f"{model.name} drew numbers that are no colours.")
-        picture = self._later_stages(masks.to_picture(pixels), plan, work.cancel)
+        if plan.draws or work.inputs.start is None:
+            pixels = model.to_pixels(_latents(work, on_step))
+            if not torch.isfinite(pixels).all():
+                message = f"{model.name} drew numbers that are no colours."
+                raise EngineError("drawing_failed", message)
+            picture = masks.to_picture(pixels)
+        else:
+            picture = work.inputs.start
+        picture = self._later_stages(picture, work, report, meter)
         picture = _finish(picture, plan, work.inputs)
         meter.done("finish")
         report.progress(meter.fraction, doing, meter.left)
         return picture
 
-    def _later_stages(self, picture: Image.Image, plan: Plan, cancel: CancelToken) -> Image.Image:
-        for stage in plan.stages:
-            cancel.check()
+    def _later_stages(
+        self, picture: Image.Image, work: _Work, report: Report, meter: Meter
+    ) -> Image.Image:
+        for stage in work.plan.stages:
+            work.cancel.check()
             if isinstance(stage, EnlargeStage):
-                if self._enlarger is None:
-                    path = Path(stage.model.path) if stage.model.path else ENLARGER_FILE
-                    self._enlarger = load_enlarger(path, device=self.device)
-                picture = enlarge_to(picture, self._enlarger, stage.factor)
+                picture = self._enlarge(blend.on_white(picture), stage.model, stage.factor)
+            elif isinstance(stage, ImproveStage):
+                picture = improve(picture, stage, self._brush(stage, work, report, meter))
         return picture
+
+    def _brush(self, stage: ImproveStage, work: _Work, report: Report, meter: Meter) -> Brush:
+        doing = "drawing faces again" if stage.what == "faces" else "drawing the marked again"
+        report.progress(meter.fraction, "looking for faces", meter.left)
+
+        def on_step() -> None:
+            meter.done("part")
+            report.progress(meter.fraction, doing, meter.left)
+
+        def expect(steps: int) -> None:
+            meter.done("find")
+            meter.expect("part", steps + part_steps(work.plan, work.plan.count - work.index - 1))
+
+        def enlarged(picture: Image.Image, factor: float) -> Image.Image:
+            assert stage.enlarger is not None
+            return self._enlarge(picture, stage.enlarger, factor)
+
+        return Brush(
+            model=work.model,
+            plan=work.plan,
+            seed=work.plan.seed + work.index,
+            split_guidance=work.savings.split_guidance,
+            cancel=work.cancel,
+            on_step=on_step,
+            expect=expect,
+            notice=report.notice,
+            enlarge=enlarged,
+        )
+
+    def _enlarge(self, picture: Image.Image, model: ModelFile, factor: float) -> Image.Image:
+        if self._enlarger is None:
+            path = Path(model.path) if model.path else ENLARGER_FILE
+            self._enlarger = load_enlarger(path, device=self.device)
+        return enlarge_to(picture, self._enlarger, factor)
 
     def _load(self, plan: Plan, report: Report) -> DrawModel:
         while True:
@@ -285,43 +324,12 @@ class _Work:
     cancel: CancelToken
 
 
-def steps_drawn(plan: Plan) -> int:
-    """UNet steps of one picture: fewer than asked for when part of a start picture is kept."""
-    if plan.start is None:
-        return plan.steps * evaluations(plan.sampler)
-    if plan.start.strength == 0:
-        return 0
-    return kept_steps(plan.steps, plan.start.strength) * evaluations(plan.sampler)
-
-
 def _no_memory(plan: Plan) -> EngineError:
     message = (
         f"{plan.width} x {plan.height} pixels with {plan.model.name} "
         "need more memory than this machine has free."
     )
     return EngineError("out_of_memory", message)
-
-
-def weight_bytes(folder: Path) -> int:
-    """Bytes of a diffusers folder's weights in half precision, from the files' sizes."""
-    total = 0
-    for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
-        files = sorted((folder / part).glob("*.safetensors"))
-        full = [file for file in files if ".fp16." not in file.name]
-        half = [file for file in files if ".fp16." in file.name]
-        total += sum(f.stat().st_size for f in half) if half else _halved(full)
-    return total
-
-
-def _halved(files: list[Path]) -> int:
-    from ..catalog.safetensors_header import read_header
-
-    count = 0
-    for file in files:
-        for tensor in read_header(file).tensors.values():
-            elements = math.prod(tensor.shape)
-            count += 2 * elements if tensor.dtype.startswith(("F", "BF")) else elements
-    return count
 
 
 def _open_inputs(plan: Plan) -> _Inputs:

@@ -35,6 +35,10 @@ class Meter:
         self._done[kind] += 1
         self._left[kind] = max(0, self._left[kind] - 1)
 
+    def expect(self, kind: str, count: int) -> None:
+        """So many parts of a kind are still to come: what was guessed is known now."""
+        self._left[kind] = count
+
     @property
     def left(self) -> float | None:
         """Seconds still to go; None before anything is known."""

@@ -6,6 +6,8 @@ is, is imported when somebody asks for it: where it has moved, the nodes still l
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from typing import Any
 from comfy_api.latest import ComfyExtension, io
 
 __all__ = ["ComfyExtension", "add_model_family", "add_models_folder", "io"]
+
+PREVIEW_SIDE = 512
+"""Pixels of the longer side of a preview."""
 
 # Name -> the module that has it, in ComfyUI 0.3.64.
 _PARTS = {
@@ -45,3 +50,138 @@ def add_model_family(family: type) -> None:
 def add_models_folder(kind: str, folder: Path) -> None:
     """List a folder's files under a kind of model ("checkpoints", ...), behind the others."""
     import_module("folder_paths").add_model_folder_path(kind, str(folder))
+
+
+def models_folders(kind: str) -> tuple[Path, ...]:
+    """The folders in which ComfyUI looks for a kind of model ("loras", ...)."""
+    return tuple(Path(folder) for folder in import_module("folder_paths").get_folder_paths(kind))
+
+
+def models_listed(kind: str) -> tuple[str, ...]:
+    """The files of a kind as ComfyUI's lists show them."""
+    return tuple(import_module("folder_paths").get_filename_list(kind))
+
+
+def output_place(prefix: str, width: int, height: int) -> tuple[Path, str, int, str]:
+    """Folder, beginning of the name, next number and sub folder for a file that is kept.
+
+    Raises what ComfyUI raises for a prefix that leads out of its output folder.
+    """
+    paths = import_module("folder_paths")
+    folder, name, counter, below, _ = paths.get_save_image_path(
+        prefix, paths.get_output_directory(), width, height
+    )
+    return Path(folder), name, counter, below
+
+
+def input_folder() -> Path:
+    """Where pictures lie that LoadImage shows."""
+    return Path(import_module("folder_paths").get_input_directory())
+
+
+def addresses() -> tuple[str, ...]:
+    """The addresses that ComfyUI listens on."""
+    listen = import_module("comfy.cli_args").args.listen or "127.0.0.1"
+    return tuple(part.strip() for part in listen.split(",") if part.strip())
+
+
+def route_table() -> Any | None:
+    """ComfyUI's table of HTTP routes; None where there is no server."""
+    server = getattr(import_module("server").PromptServer, "instance", None)
+    return getattr(server, "routes", None)
+
+
+def metadata_is_off() -> bool:
+    """Whether ComfyUI was started with --disable-metadata."""
+    return bool(import_module("comfy.cli_args").args.disable_metadata)
+
+
+def denoiser_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors of a MODEL's denoiser, in the original's names."""
+    # A quantized file's tensors may have a shape of their own beside the stored one.
+    return {
+        name: tuple(getattr(tensor, "tensor_shape", None) or tensor.shape)
+        for name, tensor in model.model.diffusion_model.state_dict().items()
+        if hasattr(tensor, "shape")
+    }
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A MODEL and CLIP with a LoRA in them, and how many of their tensors it changes."""
+
+    model: Any
+    clip: Any
+    tensors: int
+
+
+def apply_lora(
+    model: Any, clip: Any | None, file: Path, model_weight: float, clip_weight: float
+) -> Applied:
+    """As ComfyUI's LoraLoader does it (comfy/sd.py, load_lora_for_models), with the counting."""
+    lora = import_module("comfy.lora")
+    tensors = import_module("comfy.utils").load_torch_file(str(file), safe_load=True)
+    keys: Mapping[str, Any] = lora.model_lora_keys_unet(model.model, {})
+    if clip is not None:
+        keys = lora.model_lora_keys_clip(clip.cond_stage_model, keys)
+    converted = import_module("comfy.lora_convert").convert_lora(tensors)
+    patches = lora.load_lora(converted, keys, log_missing=False)
+    changed = model.clone()
+    held = set(changed.add_patches(patches, model_weight))
+    changed_clip = None
+    if clip is not None:
+        changed_clip = clip.clone()
+        held |= set(changed_clip.add_patches(patches, clip_weight))
+    return Applied(changed, changed_clip, len(held))
+
+
+def progress_bar(total: int, node: str | None = None) -> Callable[..., None]:
+    """ComfyUI's bar on a node; called with how many are done, and perhaps a picture's path.
+
+    It raises ComfyUI's own exception when the person interrupts.
+    """
+    bar = import_module("comfy.utils").ProgressBar(total, node_id=node)
+
+    def show(done: int, picture: Path | None = None) -> None:
+        preview = None
+        if picture is not None:
+            from PIL import Image
+
+            with Image.open(picture) as opened:
+                preview = ("PNG", opened.convert("RGB"), PREVIEW_SIDE)
+        bar.update_absolute(done, total, preview)
+
+    return show
+
+
+def raise_if_interrupted() -> None:
+    """ComfyUI's own exception, if the person pressed its button."""
+    import_module("comfy.model_management").throw_exception_if_processing_interrupted()
+
+
+def free_memory() -> None:
+    """Take all models out of the GPU's memory."""
+    management = import_module("comfy.model_management")
+    management.unload_all_models()
+    management.soft_empty_cache()
+
+
+def model_path(kind: str, name: str) -> Path | None:
+    """Where a file of ComfyUI's list lies."""
+    found = import_module("folder_paths").get_full_path(kind, name)
+    return Path(found) if found is not None else None
+
+
+def show_text(node: str | None, text: str) -> None:
+    """A line of text on a node while it runs."""
+    server = getattr(import_module("server").PromptServer, "instance", None)
+    send = getattr(server, "send_progress_text", None)
+    if node is not None and send is not None:
+        send(text, node)
+
+
+def advanced(inputs: Sequence[io.Input]) -> list[io.Input]:
+    """The inputs, marked so that the page folds them away."""
+    for one in inputs:
+        one.extra_dict["advanced"] = True
+    return list(inputs)

@@ -1,4 +1,4 @@
-"""The extension that ComfyUI loads. It has no nodes yet: they come with the ComfyUI engine."""
+"""The extension that ComfyUI loads: Kizy's nodes, each named here."""
 
 from __future__ import annotations
 
@@ -9,4 +9,8 @@ class KizyExtension(ComfyExtension):
     """Lists Kizy's nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return []
+        from .lora_by_intent import KizyLoraByIntent
+        from .save import KizySave
+        from .train_lora import KizyTrainLora
+
+        return [KizyLoraByIntent, KizySave, KizyTrainLora]

@@ -16,7 +16,15 @@ from ..core import home
 from ..core.errors import EngineError, InputError, KizyError, UnknownNameError
 from ..core.job import Event, new_job_id
 from ..core.picture_files import read_plan
-from ..core.plan import ModelFile, Plan, PlannedLora, PlannedMask, PlannedStart
+from ..core.plan import (
+    ImproveStage,
+    ModelFile,
+    Plan,
+    PlannedLora,
+    PlannedMask,
+    PlannedStart,
+    Stage,
+)
 from ..core.request import GenerationRequest
 from ..core.version import VERSION
 from .comfy_side import ComfySide
@@ -162,11 +170,17 @@ class App:
         if plan.mask is not None:
             picture = self._inputs.find(plan.mask.picture)
             changes["mask"] = PlannedMask(picture=picture, feather=plan.mask.feather)
+        changes["stages"] = tuple(self._find_mask(stage) for stage in plan.stages)
         changes["controls"] = tuple(
             control.model_copy(update={"picture": self._inputs.find(control.picture)})
             for control in plan.controls
         )
         return plan.model_copy(update=changes)
+
+    def _find_mask(self, stage: Stage) -> Stage:
+        if not isinstance(stage, ImproveStage) or stage.mask is None:
+            return stage
+        return stage.model_copy(update={"mask": self._inputs.find(stage.mask)})
 
     def _find_lora(self, planned: PlannedLora) -> PlannedLora:
         path = self._lora_path(planned.file)
@@ -270,6 +284,7 @@ class App:
                 for facts in (self._keep(control.picture) for control in request.controls)
                 if facts is not None
             ),
+            improve_masks=tuple(self._keep(asked.mask) for asked in request.improve),
             raw=raw,
         )
 

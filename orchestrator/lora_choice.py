@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from ..catalog.card import Card
 from ..catalog.card_words import describe
+from ..catalog.lora_tags import lora_tags
 from ..catalog.loras import file_sha256, read_lora
 from ..catalog.models import ModelEntry
 from ..catalog.select import Choice, Named, Picked, Refused
@@ -22,29 +21,22 @@ from .shelf import Shelf
 AUTO = "auto"
 """As a LoRA's name: beside those that are named, Kizy may pick others."""
 
-_TAG = re.compile(
-    r"<lora:(?P<name>[^<>:]+)(?::(?P<model>-?\d*\.?\d+))?(?::(?P<clip>-?\d*\.?\d+))?>"
-)
-"""As A1111 and ComfyUI's packs write a LoRA into a prompt."""
-
 
 def without_tags(request: GenerationRequest) -> GenerationRequest:
     """The request with `<lora:NAME:WEIGHT>` taken out of its prompt and named as LoRAs instead.
 
     Raises InputError `prompt_empty` if nothing else was in the prompt.
     """
-    tags = list(_TAG.finditer(request.prompt))
+    prompt, tags = lora_tags(request.prompt)
     if not tags:
         return request
-    prompt = re.sub(r"\s*,(?:\s*,)+", ",", _TAG.sub("", request.prompt))
-    prompt = " ".join(prompt.split()).strip(" ,")
     if not prompt:
         raise InputError("prompt_empty", "The prompt names LoRAs and nothing to draw.")
     named = tuple(
         LoraChoice(
-            name=tag["name"].strip() or "?",
-            model_weight=_weight(tag["model"]),
-            clip_weight=_weight(tag["clip"]),
+            name=tag.name,
+            model_weight="auto" if tag.model_weight is None else tag.model_weight,
+            clip_weight="auto" if tag.clip_weight is None else tag.clip_weight,
         )
         for tag in tags
     )
@@ -205,10 +197,6 @@ def _refusal(refused: Refused) -> KizyError:
     except KizyError as error:
         return error
     return ModelFileError("model_file_damaged", message)
-
-
-def _weight(text: str | None) -> float | Literal["auto"]:
-    return "auto" if text is None else max(-10.0, min(10.0, float(text)))
 
 
 def _stem(name: str) -> str:

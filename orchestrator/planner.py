@@ -6,7 +6,6 @@ gets entries, not names.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ..catalog.family import Family
@@ -15,8 +14,6 @@ from ..catalog.styles import Style
 from ..core.errors import InputError, PictureError, nearest
 from ..core.picture_files import MASK_WHITE
 from ..core.plan import (
-    DrawStage,
-    EnlargeStage,
     InputPicture,
     ModelFile,
     Plan,
@@ -25,11 +22,10 @@ from ..core.plan import (
     PlannedMask,
     PlannedStart,
     Reason,
-    SecondPassStage,
-    Stage,
 )
 from ..core.request import Enlarge, GenerationRequest
-from .sizes import Size, native_shape, plan_size
+from .sizes import Size, kept_size, plan_size
+from .stages import all_stages, only_improves
 
 DEFAULT_STRENGTH = 0.6
 """How much of a start picture is drawn anew; between diffusers' img2img default of 0.8, which
@@ -37,13 +33,6 @@ keeps little, and ComfyUI's templates, which begin at 0.5 to 0.87."""
 
 DEFAULT_MASKED_STRENGTH = 1.0
 """Inside a mask everything is drawn anew."""
-
-SECOND_PASS_FROM = 1.6
-"""Pixels, as a multiple of the native ones, from which a picture is drawn small first: drawn at
-once, models repeat things in pictures much larger than those that they learned from."""
-
-SECOND_PASS_STRENGTH = 0.5
-"""As in ComfyUI's example "Hires fix" with enlarged latents (2 Pass Txt2Img)."""
 
 SPACED_BY_NOISE = frozenset({"karras", "exponential"})
 
@@ -124,6 +113,7 @@ class Choices:
     seed: int
     engine: EngineFacts
     controls: tuple[PictureFacts, ...] = ()
+    improve_masks: tuple[PictureFacts | None, ...] = ()
     raw: bool = False
 
 
@@ -155,7 +145,9 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
     prompt = _prompt(request, choices, loras)
     _warn_of_length(prompt, family, reasons)
     start, mask = _inputs(request, choices, family, reasons)
-    width, height, stages = _stages(size, steps, choices, reasons)
+    width, height, stages = all_stages(
+        request, choices, size, steps, lambda line: _worded(line, choices, loras), reasons
+    )
     return Plan(
         engine=engine.kind,
         request_prompt=request.prompt,
@@ -190,8 +182,6 @@ def refuse_unavailable(request: GenerationRequest) -> None:
     """Raises InputError `feature_unavailable` or PictureError `mask_unusable`."""
     if request.video is not None:
         raise InputError("feature_unavailable", "Kizy draws no videos yet.")
-    if request.improve:
-        raise InputError("feature_unavailable", "Kizy cannot improve faces yet.")
     if request.mask is not None and request.start is None:
         raise PictureError("mask_unusable", "A mask needs the picture that it lies on (--start).")
 
@@ -228,6 +218,11 @@ def _size(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -
             fix = "Put an enlarging model into ComfyUI's models/upscale_models, or leave it out."
             raise InputError("feature_unavailable", message, fix=fix)
         enlarge = None
+    if only_improves(request) and start is not None:
+        size = kept_size((start.width, start.height), enlarge)
+        value = f"{size.output_width}x{size.output_height}"
+        reasons.append(Reason(choice="size", value=value, why=size.why))
+        return size
     size = plan_size(
         request.size,
         choices.family,
@@ -290,7 +285,11 @@ def _seed(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -
 
 
 def _prompt(request: GenerationRequest, choices: Choices, loras: list[PlannedLora]) -> str:
-    prompt = request.prompt
+    return _worded(request.prompt, choices, loras)
+
+
+def _worded(prompt: str, choices: Choices, loras: list[PlannedLora]) -> str:
+    """Words as the family wants a prompt, in the style and with the triggers of the LoRAs."""
     quality = choices.family.quality_tags
     if quality and quality.split(",")[0].casefold() not in prompt.casefold():
         prompt = f"{quality}, {prompt}"
@@ -355,24 +354,3 @@ def _controls(request: GenerationRequest, choices: Choices) -> tuple[PlannedCont
         )
         for asked, facts in zip(request.controls, choices.controls, strict=True)
     )
-
-
-def _stages(
-    size: Size, steps: int, choices: Choices, reasons: list[Reason]
-) -> tuple[int, int, tuple[Stage, ...]]:
-    """Width and height of the draw stage, and all stages."""
-    engine, family = choices.engine, choices.family
-    width, height = size.width, size.height
-    stages: list[Stage] = [DrawStage()]
-    large = width * height > SECOND_PASS_FROM * family.native_width * family.native_height
-    if large and engine.second_pass and choices.start is None:
-        small = native_shape((width, height), family)
-        factor = math.sqrt(width * height / (small[0] * small[1]))
-        again = SecondPassStage(factor=factor, strength=SECOND_PASS_STRENGTH, steps=steps)
-        stages.append(again)
-        why = f"drawn at {small[0]}x{small[1]} first: at once, things would come out double"
-        reasons.append(Reason(choice="second pass", value=f"{width}x{height}", why=why))
-        width, height = small
-    if size.enlarge > 1 and engine.enlarger is not None:
-        stages.append(EnlargeStage(factor=size.enlarge, model=engine.enlarger))
-    return width, height, tuple(stages)

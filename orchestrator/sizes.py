@@ -76,6 +76,20 @@ def plan_size(
     return Size(width, height, growth if factor > 1 and growth > 1 else 1.0, *output, why)
 
 
+def kept_size(given: tuple[int, int], enlarge: Enlarge | Literal["auto"] | None) -> Size:
+    """Of a picture that is worked on as it is: its own, larger only if that was asked for.
+
+    Raises InputError `size_invalid`.
+    """
+    factor = enlarge.factor if isinstance(enlarge, Enlarge) else 1.0
+    output = (round(given[0] * factor), round(given[1] * factor))
+    if factor > 1 and max(output) > MAX_OUTPUT_SIDE:
+        message = f"{output[0]}x{output[1]} is too large: {MAX_OUTPUT_SIDE} pixels is the limit."
+        raise InputError("size_invalid", message)
+    why = "as large as the picture" if factor == 1 else f"{factor:g} times the picture"
+    return Size(*given, factor, *output, why)
+
+
 def parse_size(text: str, family: Family) -> tuple[int, int]:
     """(width, height) of WIDTHxHEIGHT. Raises InputError `size_invalid`."""
     found = re.fullmatch(r"\s*(\d{1,9})\s*[xX×*]\s*(\d{1,9})\s*", text)

@@ -12,7 +12,7 @@ from ..core.errors import InputError, KizyError
 from ..core.home import models_folder
 from ..core.plan import ModelFile
 from .engines.builtin import FAMILIES as BUILTIN_FAMILIES
-from .memory import GIB, Machine
+from .memory import GIB, SMALL_GIB, Machine
 from .table import load_rules
 
 _PARTS = {"clip_l": "clip_l", "clip_g": "clip_g", "t5xxl": "t5xxl", "ae": "ae", "flux_vae": "ae"}
@@ -20,12 +20,6 @@ _PARTS = {"clip_l": "clip_l", "clip_g": "clip_g", "t5xxl": "t5xxl", "ae": "ae", 
 
 _BESIDE = (".", "..", "../text_encoders", "../clip", "../vae", "../../text_encoders", "../../vae")
 """Where ComfyUI's folders lie, seen from a model's."""
-
-SMALL_GIB = 11.0
-"""With less free memory the text encoder in 8 bits is taken first.
-
-source: sd-scripts, docs/flux_train_network.md, 6.1: recommended with 10 GB and less
-"""
 
 
 def choose_base(
@@ -77,6 +71,7 @@ def find_parts(base: ModelEntry, free: int) -> dict[str, ModelFile]:
         wanted.append(split.vae)
     folders = list(_folders(base.path))
     found: dict[str, ModelFile] = {}
+    gone: list[str] = []
     for name in wanted:
         known = [name, *split.alternatives.get(name, ()), "t5xxl_fp8_e4m3fn.safetensors"]
         # The scaled form is read by ComfyUI alone.
@@ -85,9 +80,13 @@ def find_parts(base: ModelEntry, free: int) -> dict[str, ModelFile]:
             known.sort(key=lambda x: "fp8" not in x)
         path = next((p for x in known for f in folders if (p := f / x).is_file()), None)
         if path is None:
-            message = f"To train {facts.name}, sd-scripts needs {name}, and it is not there."
-            raise InputError("base_part_missing", message)
-        found[_part(name)] = ModelFile(name=path.name, path=str(path.resolve()))
+            gone.append(name)
+        else:
+            found[_part(name)] = ModelFile(name=path.name, path=str(path.resolve()))
+    if gone:
+        be = "it is" if len(gone) == 1 else "they are"
+        message = f"To train {facts.name}, sd-scripts needs {' and '.join(gone)}; {be} not there."
+        raise InputError("base_part_missing", message)
     return found
 
 

@@ -75,7 +75,9 @@ def choose(steps: Collection[int], checks: Sequence[Check]) -> Best:
     good = [check for check in measured if check.loss <= (1 + TOLERANCE) * lowest.loss]
     chosen = max(good, key=lambda check: check.step)
     if chosen.step == last:
-        return Best(last, "the last one: the loss on held-out pictures did not rise before it")
+        return Best(
+            last, "the last one: none before it has a clearly lower loss on held-out pictures"
+        )
     why = (
         f"of {last} steps: the loss on held-out pictures was lowest about there "
         f"({chosen.loss:.4f}) and rose to {measured[-1].loss:.4f}"

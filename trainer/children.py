@@ -18,16 +18,16 @@ from ..core.files import replacing
 FILE = "child.json"
 
 
-def note_child(folder: Path, pid: int) -> None:
+def note_child(folder: Path, pid: int, file: str = FILE) -> None:
     """Remember a process that leads its own group. Raises StorageError."""
-    with replacing(folder / FILE) as temporary:
+    with replacing(folder / file) as temporary:
         temporary.write_text(json.dumps({"pid": pid, "started": _started(pid)}))
 
 
-def end_child(folder: Path, *, patience: float = 5.0) -> None:
+def end_child(folder: Path, file: str = FILE, *, patience: float = 5.0) -> None:
     """End the noted process and its group: ask, wait, force. Nothing if it has ended."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        noted = json.loads((folder / FILE).read_text())
+        noted = json.loads((folder / file).read_text())
         pid, started = int(noted["pid"]), noted["started"]
         # A number is used again; a number with its start time is not.
         if started is not None and _started(pid) == started:
@@ -35,7 +35,7 @@ def end_child(folder: Path, *, patience: float = 5.0) -> None:
         elif os.name != "nt" and started is not None:
             # The leader has ended, what it started may not have: its group keeps the number.
             _end_rest(pid, folder)
-    (folder / FILE).unlink(missing_ok=True)
+    (folder / file).unlink(missing_ok=True)
 
 
 def _end(pid: int, patience: float) -> None:

@@ -16,6 +16,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 24, 48, 48
 _INK, _GRID, _PALE = (40, 40, 46), (226, 226, 230), (188, 200, 222)
 _TRAIN, _CHECK, _BEST = (58, 96, 178), (214, 110, 38), (30, 140, 84)
 
+MEAN_OF = 20
+"""Steps whose mean is worth a line's place."""
+
 CELL = 192
 """Longer side of a sample in the grid, in pixels."""
 
@@ -35,15 +38,14 @@ def loss_curve(
     draw.text((_LEFT, 14), "Loss", font=_font(20), fill=_INK)
     _legend(draw, checks, best)
     losses = [entry for entry in losses if all(map(math.isfinite, entry))]
-    shown = [smooth for _, _, smooth in losses] + [check.loss for check in checks]
-    if shown:
+    if losses or checks:
         plot = _Plot(
             max([1, *(step for step, _, _ in losses), *(c.step for c in checks)]),
-            *_range(shown),
+            *_range(losses, checks),
         )
         plot.axes(draw)
-        plot.dots(draw, [(step, loss) for step, loss, _ in losses], _PALE)
-        plot.line(draw, [(step, smooth) for step, _, smooth in losses], _TRAIN)
+        plot.dots(draw, [(step, loss) for step, loss, _ in losses], _PALE, size=2)
+        plot.line(draw, [(step, smooth) for step, _, smooth in _begun(losses)], _TRAIN)
         points = [(check.step, check.loss) for check in checks]
         plot.line(draw, points, _CHECK)
         plot.dots(draw, points, _CHECK, size=4)
@@ -107,14 +109,15 @@ class _Plot:
 
     def axes(self, draw: ImageDraw.ImageDraw) -> None:
         font = _font(13)
-        for part in range(5):
-            loss = self.low + (self.high - self.low) * part / 4
+        for loss in _ticks(self.low, self.high):
             x, y = self.at(0, loss)
             draw.line((x, y, WIDTH - _RIGHT, y), fill=_GRID)
-            draw.text((x - 8, y), f"{loss:.3g}", font=font, fill=_INK, anchor="rm")
-            step = round(self.steps * part / 4)
-            x, y = self.at(step, self.low)
-            draw.text((x, y + 10), str(step), font=font, fill=_INK, anchor="mt")
+            draw.text((x - 8, y), f"{loss:.4g}", font=font, fill=_INK, anchor="rm")
+        draw.line((_LEFT, HEIGHT - _BOTTOM, WIDTH - _RIGHT, HEIGHT - _BOTTOM), fill=_INK)
+        for step in _ticks(0, self.steps):
+            if step == round(step):
+                x, y = self.at(step, self.low)
+                draw.text((x, y + 10), f"{step:.0f}", font=font, fill=_INK, anchor="mt")
         draw.text((WIDTH - _RIGHT, HEIGHT - 8), "steps", font=font, fill=_INK, anchor="rb")
 
     def line(self, draw: ImageDraw.ImageDraw, points: Sequence[tuple[int, float]], colour) -> None:
@@ -124,8 +127,10 @@ class _Plot:
     def dots(
         self, draw: ImageDraw.ImageDraw, points: Sequence[tuple[int, float]], colour, size: int = 1
     ) -> None:
-        for point in points:
-            x, y = self.at(*point)
+        for step, loss in points:
+            if not self.low <= loss <= self.high:
+                continue
+            x, y = self.at(step, loss)
             draw.ellipse((x - size, y - size, x + size, y + size), fill=colour)
 
     def mark(self, draw: ImageDraw.ImageDraw, step: int, colour) -> None:
@@ -133,7 +138,7 @@ class _Plot:
         draw.line((x, _TOP, x, HEIGHT - _BOTTOM), fill=colour, width=2)
         side = "rt" if x > WIDTH / 2 else "lt"
         shift = -6 if side == "rt" else 6
-        draw.text((x + shift, _TOP), f"best: {step}", font=_font(14), fill=colour, anchor=side)
+        draw.text((x + shift, _TOP), f"step {step}", font=_font(14), fill=colour, anchor=side)
 
 
 def _legend(draw: ImageDraw.ImageDraw, checks: Sequence[Check], best: int | None) -> None:
@@ -141,17 +146,36 @@ def _legend(draw: ImageDraw.ImageDraw, checks: Sequence[Check], best: int | None
     if checks:
         words.append(("held-out pictures", _CHECK))
     if best is not None:
-        words.append(("best", _BEST))
+        words.append(("published", _BEST))
     x, font = WIDTH - _RIGHT, _font(14)
     for text, colour in reversed(words):
         draw.text((x, 18), text, font=font, fill=colour, anchor="ra")
         x -= draw.textlength(text, font=font) + 20
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
+def _begun(losses: Sequence[tuple[int, float, float]]) -> Sequence[tuple[int, float, float]]:
+    """Without the first ones: a mean of a few steps tells nothing and may lie far off."""
+    return losses[min(len(losses) // 4, MEAN_OF) :]
+
+
+def _range(
+    losses: Sequence[tuple[int, float, float]], checks: Sequence[Check]
+) -> tuple[float, float]:
+    """Lowest and highest loss that is shown: all of both lines, and most of the dots."""
+    begun = [smooth for _, _, smooth in _begun(losses)]
+    spread = sorted(loss for _, loss, _ in losses)
+    most = spread[len(spread) // 10 : len(spread) - len(spread) // 10]
+    values = [*begun, *(check.loss for check in checks), *most]
     low, high = min(values), max(values)
-    space = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    space = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - space, high + space
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two: four to nine of them."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step = next(power * n for n in (5, 2, 1) if power * n <= (high - low) / 4)
+    return [step * n for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:

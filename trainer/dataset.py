@@ -126,7 +126,7 @@ def build(
             [(picture.file, picture.caption) for picture in kept],
             trigger,
             request.about,
-            hint=f"{request.name}, {about}" if about else request.name,
+            hint=", ".join(x for x in (one_line(request.name, HINT_LETTERS), about) if x),
             captioner=captioner,
             tell=lambda done: progress(0.7 + 0.25 * done / len(kept), "writing captions"),
             cancelled=cancelled,
@@ -141,6 +141,8 @@ def build(
             duplicates=sum(why.startswith(NEARLY) for _, why in collector.dropped),
             lone_captions=intake.lone_captions if own else (),
         )
+        if trigger.lower() in {other.lower().strip() for other in taken}:
+            warnings.append(f'Another of your LoRAs has the trigger "{trigger}", too.')
         data = DataSet(
             trigger=trigger,
             examples=_examples(kept, captions.texts),
@@ -159,7 +161,7 @@ def build(
             from .report import draw_report
 
             draw_report(
-                request.name,
+                one_line(request.name, HINT_LETTERS),
                 data,
                 pictures,
                 staging / REPORT,

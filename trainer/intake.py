@@ -25,6 +25,7 @@ from .signatures import CAPTION_ENDINGS, HEAD, ending, is_junk, kind_of, shown, 
 Cancelled = Callable[[], bool]
 
 _NESTED = "is an archive inside another folder or archive: hand it in by itself"
+_LOCKED = "is a folder that cannot be read"
 _NOT_ZIP = "is an archive of another kind than zip: unpack it, or pack it as zip"
 
 
@@ -139,7 +140,13 @@ class Intake:
         found: list[_Listed] = []
         root = folder.name or folder.resolve().name
         seen = 0
-        for place, folders, files in os.walk(folder, followlinks=False):
+
+        def locked(error: OSError) -> None:
+            place = Path(error.filename or folder)
+            name = place.relative_to(folder).as_posix() if place != folder else root
+            self._drop(name if self._alone or place == folder else f"{root}/{name}", _LOCKED)
+
+        for place, folders, files in os.walk(folder, onerror=locked, followlinks=False):
             stop_if(cancelled)
             below = Path(place).relative_to(folder)
             kept = []

@@ -20,6 +20,12 @@ PROBE_SECONDS = 120.0
 
 GIB = 2**30
 
+SMALL_GIB = 11.0
+"""With less free memory the text encoder in 8 bits is taken first.
+
+source: sd-scripts, docs/flux_train_network.md, 6.1: recommended with 10 GB and less
+"""
+
 _PROBE = """
 import importlib.util, json, os, sys
 found = {"device": "cpu", "name": "", "free": 0, "total": 0, "bf16": False,
@@ -31,6 +37,12 @@ if importlib.util.find_spec("torch") is not None:
         found.update(device="cuda", name=torch.cuda.get_device_name(), free=free, total=total,
                      bf16=torch.cuda.is_bf16_supported(including_emulation=False))
 print("KIZY" + json.dumps(found))
+"""
+
+
+_FIND = """
+import importlib.util, sys
+print("KIZY", *[n for n in sys.argv[1:] if importlib.util.find_spec(n) is not None])
 """
 
 
@@ -55,20 +67,36 @@ def probe(interpreter: str = sys.executable, packages: tuple[str, ...] = ()) -> 
 
     Raises EngineError `launch_failed`.
     """
-    words = [interpreter, "-c", _PROBE, *packages]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=PROBE_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        message = f"The interpreter {interpreter} could not be started."
-        raise EngineError("launch_failed", message, raw=str(error)) from error
-    line = next((x for x in reversed(done.stdout.splitlines()) if x.startswith("KIZY")), None)
-    if line is None:
-        message = f"The interpreter {interpreter} ended with an error."
-        raise EngineError("launch_failed", message, raw=done.stderr[-2000:])
-    found = json.loads(line.removeprefix("KIZY"))
+    found = json.loads(_asked(interpreter, _PROBE, packages))
     if found["device"] == "cpu":
         found["free"], found["total"] = memory_of_computer()
     return Machine(cores=cores(), **found)
+
+
+def without_own_paths(environment: dict[str, str]) -> dict[str, str]:
+    """Without what would lead another Python to the libraries of this one."""
+    return {k: v for k, v in environment.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+
+
+def packages_of(interpreter: str, packages: tuple[str, ...]) -> frozenset[str]:
+    """Which of `packages` an interpreter has, without importing any. Raises `launch_failed`."""
+    return frozenset(_asked(interpreter, _FIND, packages).split())
+
+
+def _asked(interpreter: str, program: str, words: tuple[str, ...]) -> str:
+    """What an interpreter says behind "KIZY"."""
+    line = [interpreter, "-c", program, *words]
+    env = None if interpreter == sys.executable else without_own_paths(dict(os.environ))
+    try:
+        done = subprocess.run(line, capture_output=True, text=True, timeout=PROBE_SECONDS, env=env)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        message = f"The interpreter {interpreter} could not be started."
+        raise EngineError("launch_failed", message, raw=str(error)) from error
+    said = next((x for x in reversed(done.stdout.splitlines()) if x.startswith("KIZY")), None)
+    if said is None:
+        message = f"The interpreter {interpreter} ended with an error."
+        raise EngineError("launch_failed", message, raw=done.stderr[-2000:])
+    return said.removeprefix("KIZY")
 
 
 def cores() -> int:

@@ -57,7 +57,7 @@ def prepare(path: Path, limits: Limits) -> Prepared:
         try:
             note = _note(picture)
             profile = picture.info.get("icc_profile")
-            decoded = _decoded(picture, limits.longest_side)
+            decoded = _decoded(picture, limits)
             # Only now: a PNG may tell its orientation behind its pixels.
             turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
             upright = _to_srgb(decoded, profile)
@@ -82,12 +82,15 @@ def too_small(width: int, height: int, limits: Limits) -> Unreadable:
     return Unreadable(f"is too small ({width} x {height}; {limits.smallest_side} is the least)")
 
 
-def scaled_down(picture: Image.Image, longest_side: int) -> Image.Image:
-    """Not longer than `longest_side`; smaller pictures stay as they are."""
-    longest = max(picture.size)
-    if longest <= longest_side:
+def scaled_down(picture: Image.Image, longest_side: int, smallest_side: int = 1) -> Image.Image:
+    """Not longer than `longest_side`; smaller pictures stay as they are.
+
+    Very long ones stay longer, so that no side falls below `smallest_side`.
+    """
+    scale = max(longest_side / max(picture.size), smallest_side / min(picture.size))
+    if scale >= 1:
         return picture
-    width, height = (max(1, round(side * longest_side / longest)) for side in picture.size)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
@@ -145,13 +148,13 @@ def _note(picture: Image.Image) -> str | None:
     return "is animated: its first frame is used"
 
 
-def _decoded(picture: Image.Image, longest_side: int) -> Image.Image:
+def _decoded(picture: Image.Image, limits: Limits) -> Image.Image:
     """Scaled down; mode L, RGB, RGBA, CMYK or LAB, 8 bits each."""
     if picture.format in ("JPEG", "MPO"):
         # Scaled by halves while it is decoded: of a large photo only what is needed is held.
-        picture.draft(None, (longest_side, longest_side))
+        picture.draft(None, (limits.longest_side, limits.longest_side))
     picture.load()
-    return scaled_down(_direct(picture), longest_side)
+    return scaled_down(_direct(picture), limits.longest_side, limits.smallest_side)
 
 
 def _direct(picture: Image.Image) -> Image.Image:

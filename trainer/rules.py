@@ -9,7 +9,7 @@ import hashlib
 import math
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..catalog.models import ModelEntry
@@ -18,7 +18,8 @@ from ..core.plan import ModelFile, Reason
 from ..core.request import TrainingRequest
 from .engines.builtin import FAMILIES as BUILTIN_FAMILIES
 from .goal import infer_goal
-from .memory import GIB, Machine
+from .limits import DEFAULT, Limits
+from .memory import GIB, SMALL_GIB, Machine
 from .plan import EngineName, Goal, Optimizer, Precision, TrainingPlan
 from .table import FamilyRules, Rules, Tier, load_rules
 
@@ -45,6 +46,15 @@ def decide(
     Raises InputError `trainer_cannot` if nothing trains this base on this machine.
     """
     return _Choice(load_rules(), request, data, base, machine).plan(parts or {}, why_base)
+
+
+def picture_limits(request: TrainingRequest, base: ModelEntry) -> Limits:
+    """How large pictures stay that are prepared for this training."""
+    row = load_rules().family.get(base.family or "")
+    longest = row.longest_side if row is not None else DEFAULT.longest_side
+    if request.resolution != "auto":
+        longest = max(longest, 4 * request.resolution)
+    return replace(DEFAULT, longest_side=longest)
 
 
 def slug(name: str) -> str:
@@ -105,6 +115,7 @@ class _Choice:
         seed = self._seed()
         self.because("learning rate", f"{row.learning_rate:g}", f"usual for {row.name}")
         self._say_savings(tier)
+        self._say_text_encoder(parts)
         return TrainingPlan(
             name=self.request.name,
             slug=slug(self.request.name),
@@ -143,7 +154,7 @@ class _Choice:
             threads=None if gpu else self.machine.cores,
             sample_prompts=prompts,
             sample_seed=seed % MAX_SAMPLE_SEED,
-            sample_every=pace if gpu or self.base.kind == "builtin" else steps,
+            sample_every=self._sample_pace(pace, steps, gpu),
             validate_every=pace if held_out else 0,
             save_every=pace,
             weight=row.weight,
@@ -179,7 +190,7 @@ class _Choice:
             tier, where = next(fitting, row.gpu[-1]), f"the GPU's memory ({self.machine.name})"
         if tier.least_gib > free:
             message = (
-                f"{row.name} needs about {tier.least_gib:.0f} GiB of {where} to be trained; "
+                f"{row.name} needs about {tier.least_gib:.1f} GiB of {where} to be trained; "
                 f"{free:.1f} GiB are free."
             )
             fix = "Close other programs, or train a smaller model: --base starter"
@@ -304,6 +315,13 @@ class _Choice:
         self.because("saved every", f"{pace} steps", "so little is lost if it is stopped")
         return pace
 
+    def _sample_pace(self, pace: int, steps: int, gpu: bool) -> int:
+        if gpu:
+            return pace
+        # Without a GPU a sample of the starter costs as much as some six steps, one of a larger
+        # model as much as all of its steps.
+        return min(2 * pace, steps) if self.base.kind == "builtin" else steps
+
     def _seed(self) -> int:
         if self.request.seed != "auto":
             self.because("seed", self.request.seed, "you asked for it")
@@ -327,6 +345,16 @@ class _Choice:
         for choice, value, used, why in savings:
             if used:
                 self.because(choice, value, why)
+
+    def _say_text_encoder(self, parts: dict[str, ModelFile]) -> None:
+        encoder = parts.get("t5xxl")
+        if encoder is None:
+            return
+        if "fp8" in encoder.name:
+            self.because("text encoder", encoder.name, "in 8 bits, which takes half the memory")
+        elif self.machine.free < SMALL_GIB * GIB:
+            why = "t5xxl_fp8_e4m3fn.safetensors beside it would take half the memory"
+            self.because("text encoder", encoder.name, why)
 
 
 def _alpha_words(row: FamilyRules) -> str:

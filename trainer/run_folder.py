@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, TypeVar
@@ -22,12 +24,15 @@ from .rules import slug
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+UNPREPARED_SECONDS = 7 * 24 * 3600
+"""A preparation that takes so long has died."""
+
 RunState = Literal["prepared", "running", "interrupted", "stopped", "failed", "succeeded"]
 
 
 def trainings_folder() -> Path:
-    """Where all trainings are."""
-    return home() / "trainings"
+    """Where all trainings are; absolute, as their processes run elsewhere."""
+    return (home() / "trainings").absolute()
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,12 @@ class RunFolder:
 
     @classmethod
     def create(cls, request: TrainingRequest, parent: Path | None = None) -> RunFolder:
-        """A new folder that holds the request. Raises StorageError."""
+        """A new folder that holds the request; what died long ago while it was prepared goes.
+
+        Raises StorageError.
+        """
         parent = parent or trainings_folder()
+        _forget_unprepared(parent)
         path = parent / f"{slug(request.name)}-{secrets.token_hex(4)}"
         with storage_errors(path):
             path.mkdir(parents=True)
@@ -130,13 +139,13 @@ class RunFolder:
 
 
 def list_runs(parent: Path | None = None) -> list[RunFolder]:
-    """All trainings, the newest first."""
+    """All trainings that were prepared to the end, the newest first."""
     folder = parent or trainings_folder()
     found: list[tuple[float, Path]] = []
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             request = path / "request.json"
-            if request.is_file():
+            if request.is_file() and (path / "plan.json").is_file():
                 found.append((request.stat().st_mtime, path))
     return [RunFolder(path) for _, path in sorted(found, reverse=True)]
 
@@ -160,6 +169,15 @@ def find_run(name: str | None, parent: Path | None = None) -> RunFolder:
     which = "No training" if name is None else f'No training of "{name}"'
     done = " (all are done)" if runs else ""
     raise UnknownNameError("training_unknown", f"{which} waits to be gone on with{done}.")
+
+
+def _forget_unprepared(parent: Path) -> None:
+    """Delete what a killed process left before there was a plan, unless it is recent."""
+    with contextlib.suppress(OSError):
+        for request in parent.glob("*/request.json"):
+            age = time.time() - request.stat().st_mtime
+            if age > UNPREPARED_SECONDS and not (request.parent / "plan.json").exists():
+                shutil.rmtree(request.parent, ignore_errors=True)
 
 
 def _take(file: IO[bytes]) -> bool:

@@ -18,7 +18,7 @@ from typing import IO
 
 from ..core.errors import EngineError, InputError
 from ..core.files import storage_errors
-from .children import end_child
+from .children import end_child, note_child
 from .deaths import as_info, explain
 from .engines.base import TrainerEngine
 from .events import EndEvent, EventReader, EventWriter, TrainingEvent
@@ -26,6 +26,9 @@ from .run_folder import RunFolder
 
 LOCK_SECONDS = 0.5
 """A look at a run takes its lock for a moment."""
+
+PROCESS = "process.json"
+"""Which process trains, for those who did not start it."""
 
 LOG_BYTES = 65_536
 """So much of the end of the log is searched for the cause of a death."""
@@ -69,6 +72,7 @@ def start(run: RunFolder, engine: TrainerEngine) -> TrainingHandle:
             log.flush()
             log_begin = log.tell()
             process = _spawn(words, log, lock)
+        note_child(run.path, process.pid, PROCESS)
     return TrainingHandle(run, begin, log_begin, process)
 
 
@@ -105,16 +109,19 @@ def stop(handle: TrainingHandle) -> None:
 
 def kill(handle: TrainingHandle) -> None:
     """End it and what it started, at once. What was saved stays."""
-    process = handle.process
-    if process is None or process.poll() is not None:
+    if not _is_running(handle):
         return
-    if os.name == "nt":
+    process = handle.process
+    if process is None:
+        end_child(handle.run.path, PROCESS, patience=0.0)
+    elif os.name == "nt":
         words = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
         subprocess.run(words, capture_output=True, check=False)
     else:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    if process is not None:
+        process.wait()
     end_child(handle.run.path)
 
 

@@ -54,7 +54,10 @@ class Tier(Frozen):
 
 
 class FamilyRules(Frozen):
-    """A family's row. `gpu`: the largest memory first; `cpu` None: a GPU is needed."""
+    """A family's row. `gpu`: the largest memory first; `cpu` None: a GPU is needed.
+
+    `longest_side`: pixels that larger pictures are scaled down to before anything else.
+    """
 
     name: str
     rank: dict[Goal, int]
@@ -66,6 +69,7 @@ class FamilyRules(Frozen):
     caption_dropout: float
     resolution: dict[Quality, int]
     multiple: int
+    longest_side: int = 2048
     schedule: Schedule
     warmup: float
     weight: float

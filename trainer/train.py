@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..core.errors import KizyError, UnknownNameError
+from ..core.errors import InputError, KizyError, UnknownNameError
 from ..core.plan import Plan
-from ..core.request import TrainingRequest
+from ..core.request import MAX_PROMPT, TrainingRequest
 from . import dataset, samples, supervise
 from .base_choice import choose_base, find_parts
-from .captions import Captioner
+from .captions import Captioner, one_line
 from .engines.base import Command, TrainerEngine
 from .engines.builtin import BuiltinEngine
 from .engines.kohya import KohyaEngine, KohyaSettings
@@ -21,9 +21,12 @@ from .events import TrainingEvent
 from .limits import Progress, never, no_progress
 from .memory import Machine, probe
 from .plan import TrainingPlan
-from .rules import decide, engine_for
+from .rules import decide, engine_for, picture_limits
 from .run_folder import RunFolder, find_run, list_runs
 from .supervise import TrainingHandle, Waits
+
+MAX_NAME = 200
+"""Letters of a name that are kept."""
 
 SamplePlans = Callable[[TrainingPlan], Sequence[Plan]]
 """Makes the Plans of the samples: what `kizy generate` would draw for each prompt."""
@@ -74,6 +77,7 @@ class Trainer:
 
         Raises InputError and its kinds, EngineError, StorageError, CancelledError.
         """
+        request = _on_one_line(request)
         here = self._machine("builtin")
         base, why = choose_base(request.base, self._settings.model, here, self._has_kohya)
         name, _why = engine_for(request, base)
@@ -91,6 +95,7 @@ class Trainer:
                 progress=progress,
                 cancelled=cancelled,
                 taken=self._triggers(),
+                limits=picture_limits(request, base),
             )
             plan = decide(request, data, base, machine, parts=parts, why_base=why)
             if (refused := engine.refusal(plan)) is not None:
@@ -164,6 +169,14 @@ class Trainer:
         if name == "kohya":
             return self._kohya.machine()
         return probe(packages=("bitsandbytes",))
+
+
+def _on_one_line(request: TrainingRequest) -> TrainingRequest:
+    """Name and description as titles, captions and metadata can show them."""
+    name, about = one_line(request.name, MAX_NAME), one_line(request.about, MAX_PROMPT)
+    if not name:
+        raise InputError("request_invalid", "The LoRA's name holds nothing that can be shown.")
+    return request.model_copy(update={"name": name, "about": about})
 
 
 def dataset_of(run: RunFolder) -> dataset.DataSet:

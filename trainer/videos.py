@@ -165,7 +165,7 @@ class _Reader:
         if 0.2 < ratio < 5 and ratio != 1:
             picture = picture.resize((round(picture.width * ratio), picture.height))
         turn = _TURNS.get(round(frame.rotation / 90) * 90 % 360)
-        picture = scaled_down(picture, self.limits.longest_side)
+        picture = scaled_down(picture, self.limits.longest_side, self.limits.smallest_side)
         return picture.transpose(turn) if turn is not None else picture
 
     def _took_too_long(self, seconds: float) -> None:

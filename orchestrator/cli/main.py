@@ -34,6 +34,8 @@ app.add_typer(comfy, name="comfy")
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show what went wrong inside.")]
 OpenThem = Annotated[bool, typer.Option("--open", help="Show the pictures when they are done.")]
+AMOUNTS = "How much is drawn anew: subtle, normal or strong."
+FACES = "Words for a face, again for the next; from left to right."
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for the pictures.")]
 
 
@@ -83,6 +85,15 @@ def generate(
             help="Control map, such as canny=edges.png; give it again for more.",
         ),
     ] = None,
+    improve: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="faces|MASK", help="Draw faces, or what a mask marks, again in detail."
+        ),
+    ] = None,
+    amount: Annotated[str, typer.Option(help=AMOUNTS)] = "normal",
+    face: Annotated[list[str] | None, typer.Option(metavar="WORDS", help=FACES)] = None,
+    enlarge: Annotated[str, typer.Option(help="How many times larger, up to 8.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto, comfyui or embedded.")] = "auto",
     out: Out = None,
     raw: Annotated[bool, typer.Option("--raw", help="Keep the size that the model draws.")] = False,
@@ -91,7 +102,7 @@ def generate(
     debug: Debug = False,
 ) -> None:
     """Draw what the prompt says."""
-    from . import draw
+    from . import draw, improving
 
     values = {
         "prompt": prompt,
@@ -109,9 +120,49 @@ def generate(
         "start": draw.start_picture(start, strength),
         "mask": {"picture": str(mask)} if mask is not None else None,
         "controls": draw.controls(control),
+        "improve": improving.improvements(improve, amount, face),
+        "enlarge": improving.enlargement(enlarge),
         "engine": engine,
     }
     draw.generate(values, raw=raw, view=draw.View(out, json_, open_, debug))
+
+
+@app.command()
+def improve(
+    picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP, from anywhere.")],
+    what: Annotated[
+        list[str] | None,
+        typer.Option(metavar="faces|MASK", help="faces, or a mask: white on black."),
+    ] = None,
+    amount: Annotated[str, typer.Option(help=AMOUNTS)] = "normal",
+    prompt: Annotated[
+        str, typer.Option(help="What is to be seen; auto takes what the picture was drawn from.")
+    ] = "auto",
+    face: Annotated[list[str] | None, typer.Option(metavar="WORDS", help=FACES)] = None,
+    enlarge: Annotated[str, typer.Option(help="How many times larger, up to 8.")] = "auto",
+    model: Annotated[str, typer.Option(help="Model by name, or a diffusers folder.")] = "auto",
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:WEIGHT]", help="LoRA, again for more; auto, or none."),
+    ] = None,
+    seed: Annotated[str, typer.Option(help="Number; the same seed draws the same.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, comfyui or embedded.")] = "auto",
+    out: Out = None,
+    json_: Json = False,
+    open_: OpenThem = False,
+    debug: Debug = False,
+) -> None:
+    """Draw the faces of a picture, or what a mask marks, again in detail."""
+    from . import draw, improving
+
+    values = {
+        "seed": draw.number(seed),
+        "improve": improving.improvements(what or ["faces"], amount, face),
+        "enlarge": improving.enlargement(enlarge),
+        "engine": engine,
+    }
+    given = improving.Given(prompt, model, lora)
+    improving.improve(picture, values, given, view=draw.View(out, json_, open_, debug))
 
 
 @app.command()

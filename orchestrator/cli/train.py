@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import shlex
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ...core.errors import CancelledError, InputError
+from ...core.errors import CancelledError, InputError, UnknownNameError
 from ...core.request import TrainingRequest, parse_request
 from ...trainer.dataset import DataSet
 from ...trainer.engines.base import Command
@@ -24,7 +27,7 @@ from ...trainer.train import Trainer, dataset_of, report_of
 from ..settings import load_settings
 from ..training import make_trainer
 from .draw import FailedError, number
-from .told import line, plural
+from .told import document, line, plural, shown
 from .train_view import TrainingView
 
 _DECIDED = ("goal", "base", "engine", "steps", "rank", "resolution", "seed")
@@ -100,6 +103,10 @@ def _prepared(values: dict[str, Any], trainer: Trainer, console: Console) -> Run
     if not values["name"]:
         message = "The LoRA has no name."
         raise InputError("request_invalid", message, fix='Give it one: --name "Mimi the cat"')
+    for file in values["files"]:
+        if not _is_text(file):
+            message = f"The name of {shown(file)} is no valid text on this system."
+            raise UnknownNameError("file_missing", message, fix="Rename it, or give its folder.")
     request = parse_request(TrainingRequest, values)
     with console.status("Looking at the pictures") as status:
 
@@ -107,6 +114,15 @@ def _prepared(values: dict[str, Any], trainer: Trainer, console: Console) -> Run
             status.update(f"{fraction:.0%} {doing}")
 
         return trainer.prepare(request, progress=progress)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be stored and shown: systems allow names that are no text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _found(values: dict[str, Any], trainer: Trainer) -> RunFolder:
@@ -157,7 +173,7 @@ def _show_command(
             },
             "files": {str(path): text for path, text in command.files.items()},
         }
-        print(json.dumps(told, ensure_ascii=False))
+        document(told)
         return
     for path, text in command.files.items():
         print(f"# {path}\n{text}")
@@ -193,15 +209,19 @@ def _follow(
     trainer: Trainer, handle: TrainingHandle, plan: TrainingPlan, console: Console
 ) -> _Outcome:
     """Show events to the end. Ctrl-C asks it to stop and waits; a second one ends it."""
-    outcome, asked = _Outcome(), False
-    with TrainingView(plan, console) as view:
+    outcome, asked, seen = _Outcome(), False, 0
+    with _sigterm_as_ctrl_c(), TrainingView(plan, console) as view:
         while outcome.end is None:
             try:
                 outcome = _Outcome()
-                for event in trainer.follow(handle):
+                for place, event in enumerate(trainer.follow(handle)):
                     outcome.take(event)
-                    view.show(event)
+                    # After Ctrl-C they come again from the first one.
+                    if place >= seen:
+                        view.show(event)
+                        seen = place + 1
             except KeyboardInterrupt:
+                outcome.end = None
                 if asked:
                     trainer.kill(handle)
                     view.say("Ended at once.")
@@ -210,6 +230,18 @@ def _follow(
                 view.say("Stopping: what there is is saved. Ctrl-C again ends it at once.")
                 trainer.stop(handle)
     return outcome
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _close(
@@ -238,7 +270,7 @@ def _close(
         message = f"Stopped after step {outcome.step} of {plan.steps}; {what}."
         raise CancelledError("cancelled", message, fix=f"To go on: {on}")
     if wish.as_json:
-        print(json.dumps(_document(outcome, run, plan, data, seconds), ensure_ascii=False))
+        document(_document(outcome, run, plan, data, seconds))
     line(console, end.result or "", style="bold")
     line(console, f"Step {end.best_step}: {end.why}.")
     for name in ("loss.png", "samples.png"):

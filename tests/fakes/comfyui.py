@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import tempfile
 import threading
 import uuid
@@ -58,7 +59,8 @@ class FakeComfyUI:
 
     `models`: folder -> files, in place of the recorded lists. `cost`: seconds of a node by class
     and inputs. `shows`: what output nodes of these classes show. `newer`: as versions that have
-    /api/jobs. `key`: the bearer key that it wants.
+    /api/jobs. `key`: the bearer key that it wants. `path`: everything lies below it ("/comfy").
+    `tls`: it speaks HTTPS.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class FakeComfyUI:
         newer: bool = False,
         key: str | None = None,
         port: int = 0,
+        path: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.faults = Faults()
         self.pace = Pace()
@@ -88,7 +92,7 @@ class FakeComfyUI:
         self._info = object_info if object_info is not None else recorded_object_info()
         self._shows = dict(shows or {})
         self._key = key
-        self._port = port
+        self._port, self._path, self._tls = port, path, tls
         self._folder = tempfile.TemporaryDirectory(prefix="fake-comfyui-")
         self.disk = Disk(Path(self._folder.name))
         self._seen_clients: set[str] = set()
@@ -97,12 +101,12 @@ class FakeComfyUI:
     @property
     def url(self) -> str:
         """Stays the same over restarts."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}{self._path}"
 
     def start(self) -> None:
         """Begin a new life; nothing is in queue or history."""
         assert self._running is None
-        self._running = _Run(self._make, self._port)
+        self._running = _Run(self._make, self._port, self._path, self._tls)
         self._port = self._running.port
 
     def stop(self) -> None:
@@ -254,9 +258,15 @@ class _Run:
     queue: Queue
     worker: Worker
 
-    def __init__(self, make: Callable[[_Run], Routes], port: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[_Run], Routes],
+        port: int,
+        path: str,
+        tls: ssl.SSLContext | None,
+    ) -> None:
         self.life = Life()
-        self.port = port
+        self.port, self._path, self._tls = port, path, tls
         self._make = make
         self._ready = threading.Event()
         self._error: BaseException | None = None
@@ -312,11 +322,13 @@ class _Run:
 
     async def _start(self) -> None:
         self.routes = self._make(self)
-        self._runner = web.AppRunner(
-            self.routes.application(), access_log=None, shutdown_timeout=0.1
-        )
+        app = self.routes.application()
+        if self._path:
+            app, below = web.Application(client_max_size=100_000_000), app
+            app.add_subapp(self._path, below)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls)
         await site.start()
         self._site = site
         assert self._runner.addresses

@@ -148,6 +148,9 @@ def _start(url: str, base: Path, log: Path) -> subprocess.Popen[bytes]:
     """ComfyUI's process, once it answers."""
     hidden = ("KIZY_", "PYTEST_", "PYTHONPATH")
     environment = {key: v for key, v in os.environ.items() if not key.startswith(hidden)}
+    environment["KIZY_HOME"] = str(base / "kizy")
+    # What trains for the Train node, where ComfyUI's own interpreter lacks something.
+    environment["KIZY_PYTHON"] = sys.executable
     if PYTHON_PATH is not None:
         environment["PYTHONPATH"] = PYTHON_PATH
     with log.open("ab") as output:

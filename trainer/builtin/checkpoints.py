@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-from ...core.files import replacing
+from ...core.files import replacing, storage_errors
 from ..best import Check
 
 FOLDER = "checkpoints"
@@ -22,6 +23,16 @@ def note(folder: Path, step: int, loss: float | None) -> None:
     """Say that the checkpoint is whole, with its validation loss. Raises StorageError."""
     with replacing(file_of(folder, step).with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps({"step": step, "validation_loss": loss}))
+
+
+def forget(folder: Path, steps: Iterable[int]) -> None:
+    """Remove checkpoints. Raises StorageError."""
+    for step in steps:
+        path = file_of(folder, step)
+        with storage_errors(path):
+            # The note first: without it the file counts as one that was never finished.
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def noted(folder: Path, upto: int) -> dict[int, float | None]:

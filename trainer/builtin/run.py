@@ -103,6 +103,10 @@ class Run:
         self.progress = known or state.Progress(started=now())
         if known is not None:
             self._notice("resumed", f"Going on after step {known.step} of {plan.steps}.")
+            # What a stop saved between two milestones would be one more to choose from.
+            saved = checkpoints.noted(self.folder, plan.steps)
+            between = [step for step in saved if not self._is_milestone(step)]
+            checkpoints.forget(self.folder, between)
         self.outputs = Outputs(
             self.folder,
             plan,
@@ -167,7 +171,7 @@ class Run:
             self._meter.done("step")
             if math.isfinite(loss):
                 self._say_step(loss, smoother.add(loss), share)
-            if self._is_milestone() or time.monotonic() - saved > SAVE_SECONDS:
+            if self._is_milestone(progress.step) or time.monotonic() - saved > SAVE_SECONDS:
                 self._save_state()
                 saved = time.monotonic()
             self._milestone(keep=False)
@@ -206,22 +210,22 @@ class Run:
 
     # Milestones: checkpoint, validation loss, samples
 
-    def _due(self, every: int) -> bool:
-        step = self.progress.step
+    def _due(self, every: int, step: int) -> bool:
         return every > 0 and (step % every == 0 or step == self.plan.steps)
 
-    def _is_milestone(self) -> bool:
+    def _is_milestone(self, step: int) -> bool:
         plan = self.plan
-        return any(map(self._due, (plan.save_every, plan.sample_every, plan.validate_every)))
+        every = (plan.save_every, plan.sample_every, plan.validate_every)
+        return any(self._due(steps, step) for steps in every)
 
     def _milestone(self, *, keep: bool) -> None:
         """What is due at this step. `keep`: what is there already is not made again."""
         step = self.progress.step
-        if not self._is_milestone():
+        if not self._is_milestone(step):
             return
         if step > 0 and not (keep and step in checkpoints.noted(self.folder, step)):
             self._checkpoint()
-        if self._due(self.plan.sample_every):
+        if self._due(self.plan.sample_every, step):
             self.outputs.draw(
                 step,
                 keep=keep,

@@ -15,7 +15,7 @@ NEEDED = ("torch", "diffusers", "transformers", "peft", "accelerate")
 
 
 class BuiltinEngine:
-    """Trains with accelerate and peft, in a process of its own."""
+    """Trains with peft, in a process of its own; accelerate is how diffusers loads folders."""
 
     name = "builtin"
 
@@ -34,7 +34,8 @@ class BuiltinEngine:
         path = Path(plan.base.path) if plan.base.path is not None else None
         if path is not None and not path.is_dir():
             message = f"The built-in engine trains diffusers folders; {path.name} is one file."
-            return InputError("trainer_cannot", message)
+            fix = "Leave --engine out: sd-scripts trains files, if [trainer] kohya names them."
+            return InputError("trainer_cannot", message, fix=fix)
         return None
 
     def command(self, folder: Path) -> Command:

@@ -11,7 +11,7 @@ from ...core import launch
 from ...core.errors import InputError, KizyError
 from ...core.home import cache_folder
 from .. import dataset
-from ..memory import Machine, probe
+from ..memory import Machine, packages_of, probe, without_own_paths
 from ..plan import TrainingPlan
 from .base import Command
 from .kohya_command import SCRIPTS, launch_words, script_words
@@ -26,8 +26,6 @@ NEEDED = (
 
 DRAWN_HERE = ("sd15", "sdxl")
 """Families that Kizy draws the samples of, if the base is a diffusers folder."""
-
-_LEFT_OUT = ("PYTHONPATH", "PYTHONHOME")
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class KohyaSettings:
 def environment(base: dict[str, str]) -> dict[str, str]:
     """`base` without what leads its Python to Kizy's libraries."""
     own = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
-    return {k: v for k, v in base.items() if k not in _LEFT_OUT} | own
+    return without_own_paths(base) | own
 
 
 def tokenizers_folder() -> Path:
@@ -90,12 +88,13 @@ class KohyaEngine:
     def missing(self) -> KizyError | None:
         """Why it cannot train anything here; None if it can."""
         try:
-            machine = self.machine()
+            python = self.settings.python()
+            found = packages_of(str(python), NEEDED)
         except KizyError as error:
             return error
-        gone = [name for name in NEEDED if name not in machine.packages]
+        gone = [name for name in NEEDED if name not in found]
         if gone:
-            message = f"{self.settings.python()} lacks what sd-scripts needs: {', '.join(gone)}."
+            message = f"{python} lacks what sd-scripts needs: {', '.join(gone)}."
             fix = "Install sd-scripts' requirements.txt there, or name its own interpreter."
             return InputError("kohya_invalid", message, fix=fix)
         return None

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -57,9 +57,14 @@ class Losses:
     Its validation average is over all checks since it started; each check has its share taken out.
     """
 
-    def __init__(self, plan: TrainingPlan, events: EventWriter, begin: int = 0) -> None:
+    def __init__(
+        self, plan: TrainingPlan, events: EventWriter, begin: int = 0, before: Iterable[float] = ()
+    ) -> None:
+        """`begin`: steps that were taken already; `before`: their losses."""
         self._plan, self._events, self._begin = plan, events, begin
         self._smoother = Smoother()
+        for loss in before:
+            self._smoother.add(loss)
         self._loss: tuple[int, float] | None = None
         self._checks, self._sum = 0, 0.0
         self._started: tuple[float, int] | None = None
@@ -148,7 +153,7 @@ class KohyaRun:
         write_pictures(self.folder, self.folder / PICTURES, self.data, self.plan)
         write_texts(dict(command.files))
         self.out.mkdir(parents=True, exist_ok=True)
-        losses = Losses(self.plan, self.events, begin)
+        losses = Losses(self.plan, self.events, begin, self._losses_before(begin))
         scalars = ScalarReader(self.folder / FOLDER / "logs")
         said = self.folder / FOLDER / "output.txt"
         with said.open("wb") as output, self._child(command, output) as child:
@@ -187,6 +192,15 @@ class KohyaRun:
         finally:
             end_child(self.folder, patience=END_SECONDS)
             process.wait()
+
+    def _losses_before(self, step: int) -> list[float]:
+        """The losses of the steps up to `step`; of one that was taken again, the last."""
+        taken = {
+            event.step: event.loss
+            for event in self.run.all_events()
+            if isinstance(event, StepEvent) and event.step <= step
+        }
+        return [taken[number] for number in sorted(taken)]
 
     def _say(self, code: str, text: str) -> None:
         self.events.write(NoticeEvent(code=code, text=text))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -247,11 +247,18 @@ class ComfyClient:
                 return "unknown"
 
     def follow(
-        self, prompt_id: str, compiled: CompiledGraph, *, files: Sequence[SourceFile] = ()
+        self,
+        prompt_id: str,
+        compiled: CompiledGraph,
+        *,
+        files: Sequence[SourceFile] = (),
+        elsewhere: Callable[[], bool] = lambda: False,
     ) -> Iterator[ClientEvent]:
         """What happens to a job, until it is over: Progress, Preview and Notice, then one Done.
 
         The socket is closed with the generator. Can be called for jobs of earlier processes.
+        `elsewhere`: whether another server could draw the job; then this one is given up soon if
+        nothing listens at its address any more.
         Raises EngineError (`server_failed`, `out_of_memory`, `server_stuck`,
         `server_unreachable`, ...), ModelFileError, CancelledError; Vanished if the server knows
         nothing of the job any more.
@@ -268,6 +275,7 @@ class ComfyClient:
             tracker=Tracker(compiled, self._costs),
             stopping=lambda: prompt_id in self._stopping,
             own_id=self._client_id is None,
+            elsewhere=elsewhere,
             context=self._context(compiled.graph, files),
             timing=self._timing,
         )

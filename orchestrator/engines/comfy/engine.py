@@ -43,8 +43,9 @@ PICTURES_A_SERVER = 2
 
 MAX_THREADS = 32
 
-AWAY = 120.0
-"""Seconds to wait for a server that went away in the middle of a job: it may be restarting."""
+AWAY = 300.0
+"""Seconds to wait for a server that went away in the middle of a job: it may be restarting, which
+takes minutes with many node packs."""
 
 
 class Save(Protocol):
@@ -189,12 +190,7 @@ class ComfyEngine:
 
     def _lease(self, work: Work, picture: Picture) -> Lease:
         """A place on a server. Raises KizyError."""
-        needs = Needs(
-            model=picture.plan.model.name,
-            suits=lambda facts: require_suitable(work, picture, facts),
-            cancelled=work.cancelled.is_set,
-            patience=AWAY if work.begun else 0.0,
-        )
+        needs = _needs(work, picture)
         others = set(self._clients) - {picture.only} if picture.only else set()
         try:
             return self._pool.choose(needs, exclude=picture.avoid | others)
@@ -203,6 +199,11 @@ class ComfyEngine:
                 raise
             # Why no other server takes it says less than what went wrong on the first.
             raise picture.failure from error
+
+    def _elsewhere(self, work: Work, picture: Picture, client: ComfyClient) -> bool:
+        """Whether the picture may move from this server, as it does once, and could."""
+        here = {client.address.name}
+        return not picture.avoid and self._pool.could_draw(_needs(work, picture), exclude=here)
 
     def _find(self, picture: Picture) -> None:
         """Which server has a picture that an earlier process may have sent."""
@@ -234,7 +235,12 @@ class ComfyEngine:
             client.submit(compiled.graph, picture.prompt_id, resume=picture.maybe_sent, files=files)
             picture.sent = work.begun = True
             picture.heard = time.monotonic()
-            for event in client.follow(picture.prompt_id, compiled, files=files):
+            for event in client.follow(
+                picture.prompt_id,
+                compiled,
+                files=files,
+                elsewhere=lambda: self._elsewhere(work, picture, client),
+            ):
                 if not isinstance(event, Notice):
                     picture.heard = time.monotonic()
                 match event:
@@ -296,8 +302,7 @@ class ComfyEngine:
             text = f"Memory ran out on {name}: other models leave it, and it decodes in tiles."
             work.record.notice("less_memory", text)
             return
-        others = len(self._clients) > len(picture.avoid) + 1
-        if is_servers_fault(error) and not picture.avoid and others:
+        if is_servers_fault(error) and self._elsewhere(work, picture, client):
             picture.avoid.add(name)
             picture.failure, picture.only = error, None
             if picture.sent:
@@ -327,6 +332,15 @@ class ComfyEngine:
             prompts = self._left_behind.pop(client.address.name, set())
         for prompt_id in prompts - {now}:
             client.cancel(prompt_id)
+
+
+def _needs(work: Work, picture: Picture) -> Needs:
+    return Needs(
+        model=picture.plan.model.name,
+        suits=lambda facts: require_suitable(work, picture, facts),
+        cancelled=work.cancelled.is_set,
+        patience=AWAY if work.begun else 0.0,
+    )
 
 
 def prompt_of(job_id: str, index: int) -> str:

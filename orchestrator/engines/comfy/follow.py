@@ -21,6 +21,7 @@ from .listener import Listener, SocketLostError
 from .outputs import ending_of, files_of
 from .patience import Patience
 from .progress import Tracker
+from .reach import NothingListensError
 from .timing import Timing
 
 Connect = Callable[[], Listener]
@@ -34,7 +35,7 @@ class Follower:
 
     `listener`: the socket that was opened before the job was sent, if there is one.
     `stopping`: whether somebody asked for the job to be stopped. `own_id`: no other job's socket
-    has this one's client id.
+    has this one's client id. `elsewhere`: whether another server could draw the job.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Follower:
         tracker: Tracker,
         stopping: Callable[[], bool],
         own_id: bool,
+        elsewhere: Callable[[], bool],
         context: failures.Context,
         timing: Timing,
     ) -> None:
@@ -61,6 +63,7 @@ class Follower:
         self._tracker = tracker
         self._stopping = stopping
         self._own_id = own_id
+        self._elsewhere = elsewhere
         self._context = context
         self._timing = timing
         now = time.monotonic()
@@ -91,7 +94,6 @@ class Follower:
                 if self._look_is_due(message):
                     outcome = yield from self._look()
                     if outcome is not None:
-                        yield from self._rest()
                         yield self._shown(self._tracker.finish(time.monotonic()))
                         if self._listener is not None and self._own_id:
                             # Nobody opens another under this id: no need to wait.
@@ -127,7 +129,8 @@ class Follower:
             return None
 
     def _rest(self) -> Iterator[ClientEvent]:
-        """What the socket has still to say of a job that is over: costs are learned from it."""
+        """What the socket has still to say of a job that is over: costs are learned from it, and
+        why a branch was not run."""
         for _ in range(_MOST_REST):
             if self._listener is None:
                 return
@@ -246,6 +249,7 @@ class Follower:
         self._look_at = now + (self._timing.silence if self._listener else self._timing.polling)
         match standing:
             case jobs.Ended(entry=entry):
+                yield from self._rest()
                 return self._outcome(entry)
             case Nowhere():
                 self._missed(now)
@@ -321,7 +325,9 @@ class Follower:
             name = self._address.name
             message = f"Stopped; {name} does not answer, so it may still be drawing."
             raise CancelledError("cancelled", message)
-        if waited > self._timing.away:
+        # The job went with the process that drew it; a line that is cut may be mended.
+        gone = isinstance(error, NothingListensError) and waited > self._timing.gone
+        if waited > self._timing.away or (gone and self._elsewhere()):
             raise error
         self._look_at = time.monotonic() + min(self._timing.polling, max(waited, 0.05))
         if waited > self._timing.settle:

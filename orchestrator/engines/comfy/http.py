@@ -6,6 +6,7 @@ Raises EngineError only: see reach.py.
 from __future__ import annotations
 
 import json
+import os
 import queue
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -188,6 +189,8 @@ class Http:
             session = requests.Session()
             # The environment's proxy knows nothing of this machine's own ports.
             session.trust_env = not self._address.local
+            # Which authorities count does not depend on that.
+            session.verify = authorities() or True
             session.headers["User-Agent"] = "kizy"
             return session
 
@@ -218,6 +221,14 @@ class Http:
         except (ValueError, RecursionError):
             text = content[:4000].decode("utf-8", "replace")
             raise reach.malformed(self._address, path, text) from None
+
+
+def authorities() -> str | None:
+    """The file or folder of certificate authorities that the environment names, as requests has it.
+
+    None if it names none: then requests brings its own.
+    """
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or None
 
 
 def _once_more(ask: Callable[[], _T]) -> _T:

@@ -6,10 +6,12 @@ import contextlib
 import json
 import time
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import reach
 from .address import Address
+from .http import authorities
 from .messages import FEATURE_FLAGS, Message, parse
 from .timing import Timing
 
@@ -84,7 +86,7 @@ class Listener:
 def _opened(address: Address, client_id: str, timing: Timing) -> websocket.WebSocket:
     import websocket
 
-    socket = _limited_socket()
+    socket = _limited_socket(_authorities() if address.secure else {})
     header = {"User-Agent": "kizy"}
     if address.key:
         header["Authorization"] = f"Bearer {address.key}"
@@ -104,6 +106,14 @@ def _opened(address: Address, client_id: str, timing: Timing) -> websocket.WebSo
     except (websocket.WebSocketException, OSError, ValueError) as error:
         raise reach.unreachable(address, error) from error
     return socket
+
+
+def _authorities() -> dict[str, str]:
+    """The same as for requests: websocket-client looks elsewhere by itself."""
+    from requests.certs import where
+
+    found = authorities() or where()
+    return {"ca_cert_path" if Path(found).is_dir() else "ca_certs": found}
 
 
 class _ReadingAhead:
@@ -152,11 +162,11 @@ def _socket_class() -> type[websocket.WebSocket]:
     return Socket
 
 
-def _limited_socket() -> websocket.WebSocket:
+def _limited_socket(tls: dict[str, str]) -> websocket.WebSocket:
     """A WebSocket that refuses a frame of absurd length before it is read."""
     import websocket
 
-    socket = _socket_class()(enable_multithread=False, skip_utf8_validation=True)
+    socket = _socket_class()(sslopt=tls, enable_multithread=False, skip_utf8_validation=True)
     frames: Any = socket.frame_buffer
     read_length, read_piece = frames.recv_length, frames.recv_strict
 

@@ -202,6 +202,17 @@ class Pool:
                     return lease
                 self._changed.wait(self._timing.poll)
 
+    def could_draw(self, needs: Needs, *, exclude: Collection[str] = ()) -> bool:
+        """Whether another server is known to suit and does not rest; asks nobody."""
+        with self._changed:
+            now = self._clock()
+            known = [
+                slot.facts
+                for slot in self._slots
+                if slot.name not in exclude and not slot.rest.resting(now)
+            ]
+        return any(facts is not None and _refusal(needs, facts) is None for facts in known)
+
     # All below is called with the lock, but for the callbacks of leases and of `spawn`.
 
     def _grant(

@@ -23,6 +23,10 @@ class AnswerLostError(EngineError):
     """Not reached any more (code `server_unreachable`), when the request may have arrived."""
 
 
+class NothingListensError(EngineError):
+    """That computer refuses connections (code `server_unreachable`): ComfyUI does not run there."""
+
+
 def scrubbed(text: str, key: str | None) -> str:
     """`text` without the key and without anything that looks like one, cut to a sane length."""
     if key:
@@ -53,7 +57,7 @@ def unreachable(address: Address, error: BaseException) -> EngineError:
         return EngineError("server_unreachable", message, fix=fix, raw=raw)
     if any(isinstance(c, ConnectionRefusedError) for c in causes) or "refused" in text:
         message = f"Nothing answers at {where}: ComfyUI does not run there."
-        return EngineError("server_unreachable", message, raw=raw)
+        return NothingListensError("server_unreachable", message, raw=raw)
     names = {type(cause).__name__ for cause in causes}
     if names & {"ConnectTimeout", "ConnectTimeoutError", "NewConnectionError"}:
         message = f"{where} cannot be reached: no answer from that computer."

@@ -41,8 +41,11 @@ class Timing:
     """For a server that does not answer, while the job is to be stopped."""
     reconnect: tuple[float, ...] = (0.05, 0.25, 1.0, 2.0, 5.0)
     """Pauses before each new try to open the socket; the last one repeats."""
-    away: float = 120.0
-    """For a server that does not answer, before the job is given up."""
+    away: float = 300.0
+    """For a server that does not answer, before the job is given up: it may be starting again,
+    which takes minutes with many node packs."""
+    gone: float = 10.0
+    """For a server at whose address nothing listens, where another one could draw the job."""
     stuck_idle: float = 30.0
     """Our job waits and nothing runs on the server."""
     stuck_running: float = 120.0

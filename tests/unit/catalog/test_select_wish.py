@@ -80,7 +80,17 @@ def test_every_term_has_a_name_of_its_own() -> None:
 
 def test_a_card_has_texts_for_its_story_its_name_and_its_tags() -> None:
     card = Card(key="k", name="inkwash_v3", about="Black ink.", triggers=("xq",), tags=("rice",))
-    assert card_texts(card) == ("ink wash: Black ink.", "ink wash", "rice")
+    assert card_texts(card)[:3] == ("ink wash: Black ink.", "ink wash", "rice")
+
+
+def test_a_card_has_a_text_for_what_the_glossary_says_of_its_terms() -> None:
+    card = Card(key="k", name="inkwash_v3", about="Black ink.")
+    assert "rice paper" in card_texts(card)[-1]
+
+
+def test_how_a_lora_was_trained_is_no_part_of_its_story() -> None:
+    card = Card(key="k", name="frst", about="Deep forests. Trained on 40 photos, 2000 steps.")
+    assert card_texts(card)[0] == "frst: Deep forests."
 
 
 def test_a_card_that_says_nothing_has_no_text() -> None:

@@ -131,6 +131,18 @@ def test_what_cannot_be_is_refused(train: Train, options: dict[str, Any], told: 
     assert list_runs() == []
 
 
+def test_a_file_whose_name_is_no_text_is_told(train: Train) -> None:
+    with pytest.raises(UnknownNameError, match=r"name of mimi\?\.png is no valid text"):
+        train(files=["mimi\udcff.png"], name="Mimi")
+
+
+def test_a_name_is_brought_onto_one_line(train: Train, pictures: str) -> None:
+    train(files=[pictures], name="Mimi\nthe\x1b[31m cat", wish={"dry_run": True})
+    assert list_runs()[0].plan().name == "Mimi the [31m cat"
+    with pytest.raises(InputError, match="nothing that can be shown"):
+        train(files=[pictures], name="\u200b\x07")
+
+
 def test_pictures_that_are_none_leave_no_run(train: Train, tmp_path: Path) -> None:
     with pytest.raises(KizyError):
         train(files=[str(tmp_path / "nothing")], name="Mimi")
@@ -150,27 +162,34 @@ def test_resume_without_a_training_is_told(train: Train) -> None:
 
 
 class Interrupted(Trainer):
-    """Presses Ctrl-C after so many events, so many times."""
+    """Gets a signal after so many events, so many times."""
 
-    def __init__(self, times: int, **values: Any) -> None:
+    def __init__(self, times: int, number: int, **values: Any) -> None:
         super().__init__(**values)
-        self._times = times
+        self._times, self._number = times, number
 
     def follow(self, handle):
         for number, event in enumerate(super().follow(handle)):
             if number == 5 and self._times:
                 self._times -= 1
-                raise KeyboardInterrupt
+                signal.raise_signal(self._number)
             yield event
 
 
-@pytest.mark.parametrize(("times", "state"), [(1, "stopped"), (2, "failed")])
+@pytest.mark.parametrize(
+    ("times", "number", "state"),
+    [(1, signal.SIGINT, "stopped"), (1, signal.SIGTERM, "stopped"), (2, signal.SIGINT, "failed")],
+)
 def test_ctrl_c_stops_and_a_second_one_ends_it(
-    times: int, state: str, capsys: pytest.CaptureFixture[str]
+    times: int, number: int, state: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_folder(steps=100_000, pause=0.01)
     trainer = Interrupted(
-        times, engines={"builtin": FakeEngine()}, machine=lambda name: cpu(), waits=Waits(0.01)
+        times,
+        number,
+        engines={"builtin": FakeEngine()},
+        machine=lambda name: cpu(),
+        waits=Waits(0.01),
     )
     wish = page.Wish(resume=True, dry_run=False, yes=True, as_json=False, debug=False)
     with pytest.raises(KizyError) as caught:

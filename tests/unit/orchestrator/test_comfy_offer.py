@@ -150,7 +150,9 @@ def lora(home: Path, name: str, *, context: int) -> Path:
     return save_kohya_lora(home / "loras" / f"{name}.safetensors", pairs, alpha=4.0)
 
 
-def test_a_lora_of_another_family_is_told_where_kizy_has_the_file_too(kizy_home: Path) -> None:
+def test_trap_12_a_lora_of_another_family_is_told_where_kizy_has_the_file_too(
+    kizy_home: Path,
+) -> None:
     lora(kizy_home, "nadia", context=384)
     offer = offer_of([server(loras=["nadia.safetensors"])], None)
     with pytest.raises(ModelFileError, match="for Kizy Starter") as caught:

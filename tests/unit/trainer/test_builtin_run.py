@@ -141,6 +141,8 @@ def test_a_resumed_run_ends_at_the_same_bits(sd15: Path, tmp_path: Path, stop_af
     assert train(parted, stop_after=stop_after).state == "stopped"
     assert train(parted).state == "succeeded"
     assert same(result_of(whole), result_of(parted))
+    # What the stop saved is not one more to choose the best from.
+    assert checkpoints.noted(whole, 6) == checkpoints.noted(parted, 6)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])

@@ -154,6 +154,19 @@ def test_a_trigger_that_is_taken_is_not_used(tmp_path: Path) -> None:
     assert build(request(path), tmp_path / "run", taken=["mimicat"]).trigger == "mimicatzu"
 
 
+def test_a_trigger_in_captions_stays_and_is_told_if_another_lora_has_it(tmp_path: Path) -> None:
+    files = photos(4) | {f"{n}.txt": b"m1mi, a cat" for n in range(4)}
+    data = build(request(zipped(tmp_path / "a.zip", files)), tmp_path / "run", taken=["M1mi "])
+    assert data.trigger == "m1mi"
+    assert 'Another of your LoRAs has the trigger "m1mi", too.' in data.warnings
+
+
+def test_a_name_on_several_lines_fits_on_the_report(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", photos(1))
+    build(request(path, name="Mimi\n猫\u2029\U0001f600"), tmp_path / "run")
+    assert (tmp_path / "run" / "report.png").is_file()
+
+
 class Eyes:
     """A captioner that tells what it was shown."""
 

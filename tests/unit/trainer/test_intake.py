@@ -178,3 +178,15 @@ def test_looking_over_can_be_cancelled(tmp_path: Path) -> None:
     folder = lay(tmp_path / "f", "a.png")
     with Intake(Limits()) as intake, pytest.raises(CancelledError):
         intake.take([str(folder)], lambda: True)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is locked for this user"
+)
+def test_a_locked_folder_is_named(tmp_path: Path) -> None:
+    folder = lay(tmp_path / "f", "a.png", "locked/b.png")
+    (folder / "locked").chmod(0)
+    intake = taken(folder)
+    (folder / "locked").chmod(0o755)
+    assert names(intake) == ["a.png"]
+    assert intake.dropped == [("locked", "is a folder that cannot be read")]

@@ -221,6 +221,12 @@ def test_large_pictures_are_scaled_down_and_small_ones_never_up(tmp_path: Path) 
     assert prepare(saved(tmp_path / "b.png", halves()), limits).picture.size == (100, 80)
 
 
+def test_a_very_long_picture_keeps_its_shorter_side(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.png", Image.new("RGB", (4000, 80)))
+    limits = Limits(longest_side=200, smallest_side=64)
+    assert prepare(path, limits).picture.size == (3200, 64)
+
+
 def test_too_small_pictures_are_told_with_their_size(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="63 x 200; 64 is the least"):
         prepare(saved(tmp_path / "a.png", halves((63, 200))), LIMITS)

@@ -7,9 +7,10 @@ import re
 import pytest
 from kizy.catalog.family import load_families
 from kizy.core.errors import InputError
+from kizy.core.plan import ModelFile
 from kizy.trainer.memory import Machine
 from kizy.trainer.plan import TrainingPlan
-from kizy.trainer.rules import decide, slug
+from kizy.trainer.rules import decide, picture_limits, slug
 from kizy.trainer.table import RULES_FILE, load_rules
 
 from tests.fakes.training import cpu, data_set, gpu, model, plan, request, starter
@@ -52,7 +53,7 @@ def test_flux_follows_the_documented_tiers(free: float, batch: int, swap: int, f
 
 
 def test_flux_without_enough_memory_is_refused_with_numbers() -> None:
-    with pytest.raises(InputError, match=r"needs about 7 GiB .* 6.0 GiB are free") as caught:
+    with pytest.raises(InputError, match=r"needs about 7.2 GiB .* 6.0 GiB are free") as caught:
         flux(gpu(6))
     assert caught.value.code == "trainer_cannot"
 
@@ -182,3 +183,26 @@ def test_sample_prompts_hold_the_trigger() -> None:
 )
 def test_a_name_becomes_a_file_name(name: str, expected: str) -> None:
     assert slug(name) == expected
+
+
+def test_pictures_for_the_starter_are_scaled_down_further() -> None:
+    assert picture_limits(request(), starter()).longest_side == 512
+    assert picture_limits(request(resolution=256), starter()).longest_side == 1024
+    assert picture_limits(request(), model("sdxl")).longest_side == 2048
+
+
+@pytest.mark.parametrize(
+    ("free", "name", "told"),
+    [
+        (24, "t5xxl_fp16.safetensors", None),
+        (9.5, "t5xxl_fp16.safetensors", "would take half the memory"),
+        (9.5, "t5xxl_fp8_e4m3fn.safetensors", "in 8 bits"),
+    ],
+)
+def test_a_large_text_encoder_is_told_where_memory_is_short(
+    free: float, name: str, told: str | None
+) -> None:
+    parts = {"t5xxl": ModelFile(name=name, path=f"/models/{name}")}
+    plan = decide(request(), data_set(), model("flux1-dev"), gpu(free), parts=parts)
+    reasons = [x.why for x in plan.reasons if x.choice == "text encoder"]
+    assert (told in reasons[0]) if told else not reasons

@@ -113,6 +113,18 @@ def test_who_comes_later_follows_what_runs() -> None:
     assert end_of(list(followed)).state == "failed"
 
 
+@pytest.mark.skipif(not Path("/proc").exists(), reason="reads /proc")
+def test_who_comes_later_can_end_it_at_once() -> None:
+    run = run_folder(**SLOW)
+    handle = supervise.start(run, FakeEngine())
+    other = supervise.attach(run)
+    followed = supervise.follow(other, QUICK)
+    next(followed)
+    supervise.kill(other)
+    assert end_of(list(followed)).state == "failed"
+    assert handle.process is not None and handle.process.wait(5) != 0
+
+
 def test_who_comes_later_reads_over_the_end_before_a_resume() -> None:
     run = run_folder(end="kill", at=8)
     trained(run)
@@ -174,3 +186,13 @@ def test_a_run_without_a_plan_cannot_go_on() -> None:
     run = RunFolder.create(request())
     with pytest.raises(UnknownNameError, match=r"plan\.json is missing"):
         run.plan()
+
+
+def test_a_preparation_that_was_killed_is_not_gone_on_with_and_goes_in_the_end() -> None:
+    killed = RunFolder.create(request())
+    assert list_runs() == []
+    RunFolder.create(request())
+    assert killed.path.exists()
+    os.utime(killed.path / "request.json", (1, 1))
+    RunFolder.create(request())
+    assert not killed.path.exists()

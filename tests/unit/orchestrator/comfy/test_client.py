@@ -67,13 +67,6 @@ def test_a_job_has_our_id_and_a_client_id(fake: FakeComfyUI, client: ComfyClient
     fake.pace.release()
 
 
-def test_cached_outputs_are_not_lost_on_versions_that_lose_them_without_client_id(
-    fake: FakeComfyUI, client: ComfyClient
-) -> None:
-    fake.faults.lose_cached_outputs = True
-    assert draw_outputs(client, picture(5)) == draw_outputs(client, picture(5))
-
-
 def test_a_newer_server_takes_our_ids() -> None:
     with FakeComfyUI(newer=True) as fake:
         client = ComfyClient(Address("studio", fake.url))

@@ -12,6 +12,7 @@ from kizy.orchestrator.engines.comfy.client import ComfyClient
 from kizy.orchestrator.engines.comfy.events import Done, Vanished
 
 from tests.fakes.comfyui import FakeComfyUI
+from tests.fakes.comfyui_faults import PATIENCE
 from tests.fakes.comfyui_following import (
     begin,
     codes,
@@ -57,6 +58,42 @@ def test_a_server_that_stays_away_is_given_up(fake: FakeComfyUI, connect: Connec
     with pytest.raises(EngineError) as caught:
         list(client.follow(prompt_id, drawing()))
     assert caught.value.code == "server_unreachable"
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_server_that_ended_is_given_up_soon_where_another_one_could_draw(
+    fake: FakeComfyUI, connect: Connect, following: Follow, others: bool
+) -> None:
+    client = connect(gone=0.05, away=PATIENCE)
+    fake.pace.hold("step")
+    prompt_id = begin(client, drawing())
+    job = following(client.follow(prompt_id, drawing(), elsewhere=lambda: others))
+    fake.pace.wait()
+    fake.stop()
+    if others:
+        error = job.failure()
+        assert isinstance(error, EngineError) and error.code == "server_unreachable"
+    else:
+        job.wait_for(lambda: "server_away" in codes(job.events))
+        fake.pace.release()
+        fake.start()
+        assert isinstance(job.failure(), Vanished)
+
+
+def test_a_line_that_is_cut_is_waited_for_though_another_server_could_draw(
+    fake: FakeComfyUI, connect: Connect, following: Follow
+) -> None:
+    client = connect(gone=0.0)
+    fake.pace.hold("step")
+    prompt_id = begin(client, drawing())
+    job = following(client.follow(prompt_id, drawing(), elsewhere=lambda: True))
+    fake.pace.wait()
+    fake.faults.status = 502
+    fake.drop_sockets()
+    job.wait_for(lambda: "server_away" in codes(job.events))
+    fake.faults.status = None
+    fake.pace.release()
+    assert isinstance(job.end()[-1], Done)
 
 
 def test_a_proxy_that_says_bad_gateway_for_a_while_is_waited_out(

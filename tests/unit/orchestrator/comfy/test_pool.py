@@ -408,6 +408,23 @@ def test_a_stuck_server_is_reported_to_who_can_restart_it(make: Make) -> None:
     assert [address.name for address in told] == ["a"]
 
 
+def test_whether_another_server_could_draw_is_known_without_asking(
+    make: Callable[..., Pool],
+) -> None:
+    pool = make(Server("a"), Server("b"))
+    lease = pool.choose(Needs("sdxl"))
+    here = {lease.member.address.name}
+    assert pool.could_draw(Needs("sdxl"), exclude=here)
+    assert not pool.could_draw(Needs("sdxl"), exclude={"a", "b"})
+
+    def suits(facts: object) -> None:
+        raise EngineError("server_model_missing", "It has no such model.")
+
+    assert not pool.could_draw(Needs("sdxl", suits=suits), exclude=here)
+    lease.failed(AWAY)
+    assert not pool.could_draw(Needs("sdxl"), exclude={"a", "b"} - here)
+
+
 def test_a_place_is_given_back_once(make: Make) -> None:
     pool = make(Server("a"))
     lease = pool.choose(needs())

@@ -94,24 +94,6 @@ def test_a_server_with_an_atomic_cancel_needs_nothing_else(connect: Connect) -> 
         assert [r for r in fake.requests if r.startswith("POST") and "/cancel" not in r] == []
 
 
-@pytest.mark.parametrize("newer", [False, True])
-def test_an_interrupt_that_is_lost_before_the_start_is_repeated(
-    newer: bool, connect: Connect, following: Callable[..., Any]
-) -> None:
-    with FakeComfyUI(newer=newer) as fake:
-        client = connect(url=fake.url)
-        # Trap 11: between the queue and the start.
-        fake.pace.hold("dequeued")
-        prompt_id = new_id()
-        client.submit(drawing_graph(), prompt_id)
-        job = following(client.follow(prompt_id, drawing()))
-        fake.pace.wait()
-        client.cancel(prompt_id)
-        fake.pace.hold("step")
-        assert isinstance(job.failure(), CancelledError)
-        assert fake.ran(prompt_id) == 0
-
-
 def test_stopping_a_job_that_is_over_changes_nothing(
     fake: FakeComfyUI, client: ComfyClient
 ) -> None:

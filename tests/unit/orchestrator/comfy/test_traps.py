@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from kizy.core.errors import CancelledError
+from kizy.orchestrator.engines.comfy.address import Address
 from kizy.orchestrator.engines.comfy.client import ComfyClient
+from kizy.orchestrator.engines.comfy.engine import ComfyEngine
 from kizy.orchestrator.engines.comfy.events import Done, Vanished
+from kizy.orchestrator.engines.comfy.pool import Pool
+from kizy.orchestrator.storage.pictures import PictureFolder
 
 from tests.fakes.comfyui import FakeComfyUI
 from tests.fakes.comfyui_following import (
@@ -22,10 +29,12 @@ from tests.fakes.comfyui_graphs import (
     Compiled,
     drawing,
     drawing_graph,
+    new_id,
     node,
     picture,
     picture_graph,
 )
+from tests.unit.orchestrator.comfy.builders import CHECKPOINT, end_of, plan_of
 
 Connect = Callable[..., ComfyClient]
 Follow = Callable[..., Any]
@@ -194,3 +203,70 @@ def test_trap_7_outputs_are_read_from_the_history_and_not_from_messages(
 ) -> None:
     fake.faults.missing_messages = {"executed"}
     assert len(draw(client, drawing())[-1].outputs) == 1
+
+
+def test_trap_8_outputs_are_not_lost_on_versions_that_lose_them_without_a_client_id(
+    fake: FakeComfyUI, client: ComfyClient
+) -> None:
+    fake.faults.lose_cached_outputs = True
+    first, second = draw(client, picture(5))[-1], draw(client, picture(5))[-1]
+    assert first == second
+
+
+def test_trap_9_what_was_fetched_stays_on_the_server_for_later_cached_runs(
+    fake: FakeComfyUI, client: ComfyClient, tmp_path: Path
+) -> None:
+    first = draw(client, drawing())[-1].outputs[0]
+    client.download(first, tmp_path / "first.png")
+    again = draw(client, drawing())[-1].outputs[0]
+    client.download(again, tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "first.png").read_bytes()
+    assert again == first
+
+
+@pytest.mark.parametrize("given", ["localhost", "http://localhost:8188", "ws://LOCALHOST:8188/"])
+def test_trap_10_this_machine_is_asked_by_its_number(given: str) -> None:
+    assert Address("here", given).url == "http://127.0.0.1:8188"
+    assert Address("here", given).socket_url("x").startswith("ws://127.0.0.1:8188/")
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_trap_11_an_interrupt_that_is_lost_before_the_start_is_repeated(
+    newer: bool, connect: Connect, following: Follow
+) -> None:
+    with FakeComfyUI(newer=newer) as fake:
+        client = connect(url=fake.url)
+        fake.pace.hold("dequeued")
+        prompt_id = new_id()
+        client.submit(drawing_graph(), prompt_id)
+        job = following(client.follow(prompt_id, drawing()))
+        fake.pace.wait()
+        client.cancel(prompt_id)
+        fake.pace.hold("step")
+        assert isinstance(job.failure(), CancelledError)
+        assert fake.ran(prompt_id) == 0
+
+
+def test_trap_12_a_lora_that_did_not_fit_is_told_after_the_job_at_the_latest(
+    fake: FakeComfyUI, client: ComfyClient
+) -> None:
+    # Before it, catalog and offer tell those that Kizy has read (test_comfy_offer.py): the server
+    # gives a file's metadata and not its tensors.
+    text = "mat1 and mat2 shapes cannot be multiplied (77x768 and 2048x640)"
+    fake.faults.fail_node("LoraLoader", "RuntimeError", text)
+    assert failure_of(client, drawing(lora="detail.safetensors")).code == "lora_other_family"
+
+
+def test_trap_13_one_job_of_ours_waits_on_the_server_and_the_rest_with_us(
+    fake: FakeComfyUI, client: ComfyClient, tmp_path: Path
+) -> None:
+    fake.models["checkpoints"] = [CHECKPOINT]
+    engine = ComfyEngine(Pool([client]), [client], PictureFolder(tmp_path, "0").save_png)
+    fake.pace.hold("node")
+    handles = [engine.start(plan_of(seed=n), str(uuid.uuid4())) for n in range(5)]
+    wait_until(lambda: len(fake.at_work()) == 1 and len(fake.pending()) == 1)
+    assert fake.requests.count("POST /prompt") == 2
+    fake.pace.release()
+    for handle in handles:
+        assert end_of(list(engine.follow(handle))).state == "succeeded"
+    assert all(fake.ran(handle.job_id) == 1 for handle in handles)

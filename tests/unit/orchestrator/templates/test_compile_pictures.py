@@ -191,7 +191,12 @@ def test_a_missing_enlarger_of_kizy_needs_the_pack(
 @pytest.mark.parametrize(
     "stages",
     [
-        (DrawStage(), ImproveStage(what="faces", amount="normal")),
+        (
+            DrawStage(),
+            ImproveStage(
+                what="faces", amount="normal", strength=0.4, width=1024, height=1024, multiple=64
+            ),
+        ),
         (DrawStage(), ENLARGE, SECOND),
     ],
 )

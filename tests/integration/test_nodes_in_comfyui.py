@@ -1,0 +1,251 @@
+"""Kizy's nodes, executed by a real ComfyUI with the starter."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import torch
+from kizy.core.picture_files import read_plan
+from kizy.drawing.starter_model import StarterModel
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.integration.conftest import ComfyUIError
+from tests.unit.drawing.builders import CPU, lora_pairs
+
+if TYPE_CHECKING:
+    from .conftest import RunningComfyUI
+
+pytestmark = pytest.mark.integration
+
+CHECKPOINT = "kizy-starter.safetensors"
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def lora_file(path: Path, name: str, trigger: str, about: str, **changes: Any) -> Path:
+    """A LoRA of random weights for the starter's attention, described as trainers describe it."""
+    weights = StarterModel("starter", CPU).lora_weights()
+    chosen = {key: value for key, value in weights.items() if "attn2" in key}
+    tensors: dict[str, torch.Tensor] = {}
+    for key, (up, down) in lora_pairs(chosen, size=0.05).items():
+        tensors[f"{key}.lora_up.weight"] = up.contiguous()
+        tensors[f"{key}.lora_down.weight"] = down.contiguous()
+        tensors[f"{key}.alpha"] = torch.tensor(2.0)
+    metadata = {
+        "modelspec.title": name,
+        "modelspec.description": about,
+        "modelspec.trigger_phrase": trigger,
+        "modelspec.architecture": "kizy-starter/lora",
+    }
+    save_file(tensors | changes, path, metadata)
+    return path
+
+
+@pytest.fixture(scope="module")
+def library(comfyui: RunningComfyUI, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Three LoRAs: two for the starter, one for another family."""
+    folder = tmp_path_factory.mktemp("loras")
+    ink = lora_file(folder / "ink.safetensors", "Ink Wash", "inkwsh", "Chinese ink wash painting")
+    robot = lora_file(folder / "bot.safetensors", "Rusty Robot", "rstbot", "a rusty old robot")
+    other = folder / "sdxl.safetensors"
+    layer = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
+    save_file(
+        {
+            f"{layer}.lora_up.weight": torch.zeros(640, 4),
+            f"{layer}.lora_down.weight": torch.zeros(4, 2048),
+        },
+        other,
+        {"modelspec.title": "Watercolor XL"},
+    )
+    return [comfyui.put_model("loras", file) for file in (ink, robot, other)]
+
+
+def graph_of(prompt: str, **inputs: Any) -> dict[str, dict[str, Any]]:
+    """A picture by LoRAs that Kizy picks, saved by Kizy."""
+    given = {"scope": "everything", "how_many": 3, "strength": 1.0, "pinned": ""} | inputs
+    return {
+        "model": node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT),
+        "kizy": node(
+            "KizyLoraByIntent", model=["model", 0], clip=["model", 1], prompt=prompt, **given
+        ),
+        "positive": node("CLIPTextEncode", clip=["kizy", 1], text=["kizy", 2]),
+        "negative": node("CLIPTextEncode", clip=["kizy", 1], text="blurry"),
+        "latent": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "sampler": node(
+            "KSampler",
+            model=["kizy", 0],
+            positive=["positive", 0],
+            negative=["negative", 0],
+            latent_image=["latent", 0],
+            seed=7,
+            steps=2,
+            cfg=4.0,
+            sampler_name="euler",
+            scheduler="simple",
+            denoise=1.0,
+        ),
+        "pixels": node("VAEDecode", samples=["sampler", 0], vae=["model", 2]),
+        "text": node("PreviewAny", source=["kizy", 3]),
+        "saved": node("KizySave", images=["pixels", 0], filename_prefix="Kizy/test"),
+    }
+
+
+def ran(comfyui: RunningComfyUI, prompt: str, **inputs: Any) -> str:
+    """The explanation."""
+    return comfyui.run(graph_of(prompt, **inputs))["text"]["text"][0]
+
+
+@pytest.mark.usefixtures("library")
+def test_the_lora_that_fits_is_picked_and_explained(comfyui: RunningComfyUI) -> None:
+    told = ran(comfyui, "a heron, ink wash painting")
+    assert "Ink Wash (strength" in told
+    assert "added to the prompt: inkwsh" in told
+    assert "Kizy Starter" in told
+
+
+@pytest.mark.usefixtures("library")
+def test_where_none_fits_it_says_why(comfyui: RunningComfyUI) -> None:
+    assert "No LoRA is used." in ran(comfyui, "a bowl of soup")
+
+
+@pytest.mark.usefixtures("library")
+def test_what_is_pinned_is_taken_with_its_weight(comfyui: RunningComfyUI) -> None:
+    told = ran(comfyui, "a bowl of soup", pinned="bot:0.4", how_many=0)
+    assert "Rusty Robot (strength 0.4)" in told
+
+
+@pytest.mark.usefixtures("library")
+def test_strength_makes_all_weaker(comfyui: RunningComfyUI) -> None:
+    told = ran(comfyui, "soup <lora:bot:0.8>", strength=0.5, how_many=0)
+    assert "Rusty Robot (strength 0.4)" in told
+
+
+@pytest.mark.usefixtures("library")
+def test_a_pinned_lora_of_another_family_is_refused_in_plain_words(
+    comfyui: RunningComfyUI,
+) -> None:
+    with pytest.raises(ComfyUIError, match="Watercolor XL") as caught:
+        ran(comfyui, "soup", pinned="sdxl")
+    assert "lora_other_family" in str(caught.value)
+
+
+@pytest.mark.usefixtures("library")
+def test_a_pinned_lora_that_is_not_there_is_named(comfyui: RunningComfyUI) -> None:
+    with pytest.raises(ComfyUIError, match="Rusty Robto"):
+        ran(comfyui, "soup", pinned="Rusty Robto")
+
+
+@pytest.mark.usefixtures("library")
+def test_the_saved_picture_holds_plan_parameters_and_workflow(comfyui: RunningComfyUI) -> None:
+    outputs = comfyui.run(graph_of("a frog in ink wash"))
+    (file,) = outputs["saved"]["images"]
+    content = comfyui.get("/view", **file).content
+    path = comfyui.base / "copy.png"
+    path.write_bytes(content)
+    plan = read_plan(path)
+    assert plan.seed == 7
+    assert plan.steps == 2
+    assert plan.prompt.startswith("a frog in ink wash")
+    assert "inkwsh" in plan.prompt
+    assert plan.negative == "blurry"
+    assert plan.family == "starter"
+    assert [lora.file.name for lora in plan.loras] == ["ink"]
+    with Image.open(BytesIO(content)) as picture:
+        assert "Seed: 7" in picture.info["parameters"]
+        assert "KizyLoraByIntent" in picture.info["prompt"]
+
+
+@pytest.mark.usefixtures("library")
+def test_the_same_again_is_cached_and_a_new_lora_is_heard_of(
+    comfyui: RunningComfyUI, tmp_path: Path
+) -> None:
+    ran(comfyui, "a violet teapot on the moon")
+    before = comfyui.log.read_text(errors="replace").count("loaded completely")
+    ran(comfyui, "a violet teapot on the moon")
+    assert comfyui.log.read_text(errors="replace").count("loaded completely") == before
+    new = lora_file(tmp_path / "pot.safetensors", "Teapot", "tpt", "a violet teapot")
+    comfyui.put_model("loras", new)
+    assert "Teapot (strength" in ran(comfyui, "a violet teapot on the moon")
+
+
+def test_a_folder_of_pictures_becomes_a_lora_that_is_listed_and_not_trained_twice(
+    comfyui: RunningComfyUI, tmp_path: Path
+) -> None:
+    folder = comfyui.base / "input" / "shapes"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(6):
+        picture = Image.new("RGB", (160, 160), (30 * number, 200, 90))
+        picture.paste((250, 10 * number, 60), (20, 20 + 6 * number, 120, 100 + 6 * number))
+        picture.save(folder / f"{number}.png")
+    graph = {
+        "train": node(
+            "KizyTrainLora",
+            name="Test Shapes",
+            about="flat coloured shapes",
+            files="shapes",
+            base="starter",
+            goal="style",
+            quality="draft",
+            steps=4,
+        ),
+        "text": node("PreviewAny", source=["train", 0]),
+        "curve": node("PreviewImage", images=["train", 1]),
+        "grid": node("PreviewImage", images=["train", 2]),
+    }
+    outputs = comfyui.run(graph)
+    name = outputs["text"]["text"][0]
+    assert "shapes" in name
+    assert outputs["curve"]["images"]
+    info = comfyui.get("/object_info/LoraLoader").json()
+    assert name in info["LoraLoader"]["input"]["required"]["lora_name"][0]
+    runs = list((comfyui.base / "kizy" / "trainings").iterdir())
+    graph["train"]["inputs"]["files"] = str(folder)
+    assert comfyui.run(graph)["text"]["text"] == [name]
+    assert list((comfyui.base / "kizy" / "trainings").iterdir()) == runs
+
+
+def test_a_training_without_pictures_says_what_to_do(comfyui: RunningComfyUI) -> None:
+    graph = {
+        "train": node(
+            "KizyTrainLora",
+            name="Nothing",
+            about="",
+            files="",
+            base="auto",
+            goal="auto",
+            quality="draft",
+        )
+    }
+    with pytest.raises(ComfyUIError, match="There are no pictures to learn from"):
+        comfyui.run(graph)
+
+
+def test_the_catalog_tells_the_families_proven_from_tensors(
+    comfyui: RunningComfyUI, library: list[str]
+) -> None:
+    told = comfyui.get("/kizy/catalog").json()
+    families = {lora["file"]: lora["family"] for lora in told["loras"]}
+    assert families[library[0]] == "starter"
+
+
+def test_a_lora_reaches_the_server_and_is_listed_at_once(
+    comfyui: RunningComfyUI, tmp_path: Path
+) -> None:
+    file = lora_file(tmp_path / "x.safetensors", "Sent", "snt", "a sent thing")
+    url = f"{comfyui.url}/kizy/loras"
+    for status in (201, 200):
+        answer = requests.post(url, params={"name": "../sent.safetensors"}, data=file.read_bytes())
+        assert answer.status_code == status, answer.text
+        assert answer.json()["name"] == "sent.safetensors"
+    info = comfyui.get("/object_info/LoraLoader").json()
+    assert "sent.safetensors" in info["LoraLoader"]["input"]["required"]["lora_name"][0]
+    answer = requests.post(url, params={"name": "no.safetensors"}, data=b"\x80\x04pickle" * 9)
+    assert answer.status_code == 400
+    assert "fix" in answer.json()["error"]
