@@ -1,10 +1,12 @@
 """The built-in trainer beside a plain diffusers and peft loop, in one run.
 
-    python -m benchmarks.training [--steps 40] [--rounds 3] [--base FOLDER] [--precision fp32]
+    python -m benchmarks.training [--steps 40] [--rounds 3] [--threads N] [--base FOLDER]
+        [--precision fp32]
 
 The same model (the starter, or a diffusers folder of SD 1.5), pictures, captions, rank, batch,
 optimizer, precision and cached latents and texts; each in a process of its own, in turns. Printed:
-steps a second behind the first ten (fastest round of each, and the median of the ratios), peak
+steps a second behind the first ten (fastest round of each, and the median of the ratios), seconds
+of CPU time that a step takes (with one thread each it tells the same on a busy machine), peak
 memory of the process (on a GPU: of the GPU), and the mean loss of the last half of the steps.
 """
 
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +43,19 @@ COLOURS = ("red", "green", "blue", "orange", "purple", "pink", "brown", "black")
 
 
 class Watch(EventWriter):
-    """Notes when each step was done."""
+    """Notes when each step was done, by the clock and in CPU time of the process."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.times: list[float] = []
+        self.work: list[float] = []
         self.losses: list[float] = []
 
     def write(self, event: TrainingEvent) -> None:
         super().write(event)
         if isinstance(event, StepEvent):
             self.times.append(time.perf_counter())
+            self.work.append(time.process_time())
             self.losses.append(event.loss)
 
 
@@ -167,7 +172,13 @@ def _plain_inputs(folder: Path, plan: TrainingPlan, device: Any, kind: torch.dty
     return unet, config, latents, texts, empty
 
 
-def make_run(folder: Path, base: Path | None, steps: int, precision: Precision) -> TrainingPlan:
+def make_run(
+    folder: Path,
+    base: Path | None,
+    steps: int,
+    precision: Precision = "fp32",
+    threads: int | None = None,
+) -> TrainingPlan:
     """Coloured shapes with captions, and a plan that leaves out all but the steps."""
     family = "starter" if base is None else "sd15"
     side = 128 if base is None else 512
@@ -217,6 +228,7 @@ def make_run(folder: Path, base: Path | None, steps: int, precision: Precision) 
         precision=precision,
         min_snr=5.0,
         caption_dropout=0.05,
+        threads=threads,
         seed=1,
         sample_every=steps,
         validate_every=0,
@@ -224,14 +236,20 @@ def make_run(folder: Path, base: Path | None, steps: int, precision: Precision) 
     )
 
 
-def child(which: str, base: Path | None, steps: int, precision: Precision) -> None:
+def child(
+    which: str, base: Path | None, steps: int, precision: Precision, threads: int | None
+) -> None:
     """One training; prints what was measured as JSON."""
+    if threads is not None:
+        torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as name:
         os.environ["KIZY_HOME"] = name
         folder = Path(name) / "run"
-        plan = make_run(folder, base, steps, precision)
+        plan = make_run(folder, base, steps, precision, threads)
         watch = (kizy if which == "kizy" else plain)(folder, plan)
-    paced = watch.times[min(WARM, len(watch.times) // 2) :]
+    begin = min(WARM, len(watch.times) // 2)
+    paced = watch.times[begin:]
+    work = [after - before for before, after in pairwise(watch.work[begin:])]
     half = watch.losses[len(watch.losses) // 2 :]
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
@@ -239,6 +257,7 @@ def child(which: str, base: Path | None, steps: int, precision: Precision) -> No
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = {
         "pace": (len(paced) - 1) / (paced[-1] - paced[0]),
+        "work": statistics.median(work),
         "peak": peak,
         "loss": statistics.mean(half),
         "noise": statistics.stdev(half) / math.sqrt(len(half)),
@@ -258,28 +277,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--base", type=Path, default=None)
     parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--child", choices=("kizy", "plain"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        child(given.child, given.base, given.steps, given.precision)
+        child(given.child, given.base, given.steps, given.precision, given.threads)
         return
     arguments = ["--steps", str(given.steps), "--precision", given.precision]
     arguments += ["--base", str(given.base)] if given.base else []
+    arguments += ["--threads", str(given.threads)] if given.threads else []
     found: dict[str, list[dict[str, float]]] = {"plain": [], "kizy": []}
     for _ in range(given.rounds):
         for which, results in found.items():
             results.append(measured(which, arguments))
             print(f"{which}: {results[-1]['pace']:.2f} steps/s", file=sys.stderr)
-    ratios = [a["pace"] / b["pace"] for a, b in zip(found["kizy"], found["plain"], strict=True)]
-    memory = [a["peak"] / b["peak"] for a, b in zip(found["kizy"], found["plain"], strict=True)]
-    print(f"{'':8}steps/s   peak MB   loss of the last half")
+    print(f"{'':8}steps/s   CPU s/step   peak MB   loss of the last half")
     for which, results in found.items():
         pace, peak = max(r["pace"] for r in results), min(r["peak"] for r in results)
+        work = min(r["work"] for r in results)
         loss = statistics.mean(r["loss"] for r in results)
         noise = statistics.mean(r["noise"] for r in results)
-        print(f"{which:8}{pace:7.2f}{peak / 1e6:10.0f}   {loss:.4f} +- {noise:.4f}")
-    print(f"kizy / plain: {statistics.median(ratios):.2f} times the steps a second")
-    print(f"kizy / plain: {statistics.median(memory):.2f} times the memory")
+        print(f"{which:8}{pace:7.2f}{work:13.3f}{peak / 1e6:10.0f}   {loss:.4f} +- {noise:.4f}")
+    for key, what in (("pace", "steps a second"), ("work", "CPU time"), ("peak", "memory")):
+        pairs = zip(found["kizy"], found["plain"], strict=True)
+        ratio = statistics.median(a[key] / b[key] for a, b in pairs)
+        print(f"kizy / plain: {ratio:.2f} times the {what}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..core.errors import nearest
+from .art_words import STYLE_NAMES
 from .card import Card
 from .card_words import CardWords
 from .evidence import Evidence
@@ -87,9 +88,9 @@ def not_asked(
     """Why a card that came close was not picked."""
     if evidence.values["unnamed_person"]:
         return "It is of somebody or something with a name, which you did not say."
-    if evidence.values["other_style"]:
+    if evidence.values["other_style"] > 0.5:
         asked = sorted(wish.style_terms)[0]
-        mine = sorted(facts.strong or facts.weak)
+        mine = sorted(name for name in facts.strong or facts.weak if name in STYLE_NAMES)
         return f"You asked for {asked}; this is {mine[0]}." if mine else "It is another style."
     if variant_note(card.variant, variant) and evidence.score > 0.2:
         return f"It comes close, but was made for {_variant(card.variant)} models."
@@ -224,10 +225,21 @@ def _phrase(wish: Wish, evidence: Evidence) -> str:
     if not holding and evidence.piece >= 0:
         holding = [wish.pieces[evidence.piece].said]
     shortest = min(holding, key=len, default=" ".join(evidence.shared[:3]))
-    if len(shortest) > MAX_QUOTE // 2 and evidence.shared:
-        kept = [word for word in raw_words(shortest) if stem(word) in evidence.shared]
-        shortest = " ".join(kept) or shortest
+    if len(shortest) > MAX_QUOTE // 2:
+        shortest = _around(shortest, evidence.shared)
     return shortest
+
+
+def _around(said: str, shared: Sequence[str]) -> str:
+    """A long part of a wish, cut to what stands between the first and last word in common."""
+    spoken = said.split()
+    places = [n for n, word in enumerate(spoken) if any(stem(w) in shared for w in raw_words(word))]
+    first, last = (places[0], places[-1]) if places else (0, len(spoken) - 1)
+    kept = " ".join(spoken[first : last + 1])
+    if len(kept) > MAX_QUOTE // 2:
+        kept = kept[: MAX_QUOTE // 2].rsplit(" ", 1)[0]
+    before = "… " if first else ""
+    return f"{before}{kept}{'' if spoken[-1] in kept.split()[-1:] else ' …'}"
 
 
 def _letters(text: str) -> str:

@@ -139,15 +139,17 @@ def select(
     notices: tuple[str, ...] = ()
     if rerank is not None and judged:
         judged, notices = rerank(prompt, judged, library)
-    rounds = _Picking(wish, library, variant, [at for at, _ in taken])
+    elsewhere = _elsewhere(wish, library, family, allowed)
+    out_of_reach = [evidence for evidence, _ in elsewhere if evidence.values["called"]]
+    rounds = _Picking(wish, library, variant, [at for at, _ in taken], out_of_reach)
     for evidence in judged:
         rounds.consider(evidence, len(taken), max_loras)
     picked = _finished(prompt, taken, rounds, library, variant)
-    elsewhere = _elsewhere(wish, library, family, allowed)
+    told_elsewhere = [(evidence.at, why) for evidence, why in elsewhere]
     why_none = None
     if not picked:
-        why_none = reasons.why_none(wish, library, family, allowed, judged, elsewhere)
-    told = [(evidence.at, why) for evidence, why in rounds.left_out] + elsewhere
+        why_none = reasons.why_none(wish, library, family, allowed, judged, told_elsewhere)
+    told = [(evidence.at, why) for evidence, why in rounds.left_out] + told_elsewhere
     runners_up = tuple((library.cards[at], why) for at, why in told[:RUNNERS_UP])
     return Choice(picked, why_none, runners_up, meanings is None, tuple(refused), notices)
 
@@ -199,12 +201,16 @@ def _meanings(wish: Wish, library: Library, meaning_of: MeaningOf | None) -> np.
 
 @dataclass
 class _Picking:
-    """Takes cards in the order of their scores, as long as they belong together."""
+    """Takes cards in the order of their scores, as long as they belong together.
+
+    `out_of_reach`: cards of somebody whom the wish names, and which cannot be picked.
+    """
 
     wish: Wish
     library: Library
     variant: str | None
     held: list[int]
+    out_of_reach: list[Evidence]
     picked: list[Evidence] = field(default_factory=list)
     left_out: list[tuple[Evidence, str]] = field(default_factory=list)
 
@@ -222,6 +228,8 @@ class _Picking:
             why = reasons.not_asked(self.wish, evidence, card, facts, self.variant)
         elif self._unwanted(evidence, facts):
             why = reasons.UNWANTED
+        elif self._stands_in(evidence):
+            why = reasons.not_asked(self.wish, evidence, card, facts, self.variant)
         else:
             why = self._rival(evidence, card, facts)
         if why is None and len(self.picked) + named >= max_loras:
@@ -238,6 +246,13 @@ class _Picking:
             if said & facts.identity or parse_wish(text).terms.keys() & facts.strong:
                 return not (facts.identity - said) & set(evidence.shared)
         return False
+
+    def _stands_in(self, evidence: Evidence) -> bool:
+        """Whether it shares only words that name somebody who is out of reach: any owl is not
+        the Barn Owl Queen.
+        """
+        shared = set(evidence.shared)
+        return bool(shared) and any(shared < set(named.shared) for named in self.out_of_reach)
 
     def _rival(self, evidence: Evidence, card: Card, facts: CardWords) -> str | None:
         for at in self.held:
@@ -341,12 +356,12 @@ def missing_triggers(prompt: str, card: Card) -> tuple[str, ...]:
 
 def _elsewhere(
     wish: Wish, library: Library, family: str, allowed: np.ndarray
-) -> list[tuple[int, str]]:
+) -> list[tuple[Evidence, str]]:
     """What would fit by its words, and why it cannot be picked: family, problem, adult, scope."""
-    told: list[tuple[int, str]] = []
+    told: list[tuple[Evidence, str]] = []
     for evidence in gather_elsewhere(wish, library, family, allowed):
         card = library.cards[evidence.at]
         evidence = replace(evidence, score=score(evidence, card.variant, card.variant))
         if evidence.score >= SURELY and not library.words(evidence.at).speed:
-            told.append((evidence.at, reasons.cannot(card, family)))
+            told.append((evidence, reasons.cannot(card, family)))
     return told

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from PIL import Image
 
 from ..core.errors import EngineError
-from ..core.picture_files import open_picture
 from ..core.plan import ImproveStage, Plan
-from ..imaging.crops import Capacity, Crop, cut_out, noise_mask
-from ..imaging.improve import Improvement, plan_faces, plan_mask
+from ..imaging.crops import Crop, cut_out, noise_mask
+from ..imaging.improve import plan_stage, words_for
 from ..imaging.patch import put_together
 from . import masks
 from .cancel import CancelToken
@@ -46,7 +44,7 @@ def improve(picture: Image.Image, stage: ImproveStage, brush: Brush) -> Image.Im
 
     Raises KizyError.
     """
-    planned = planned_parts(picture, stage)
+    planned = plan_stage(picture, stage)
     brush.notice("improved", planned.sentence())
     steps = kept_steps(brush.plan.steps, stage.strength) * evaluations(brush.plan.sampler)
     brush.expect(steps * len(planned.crops))
@@ -54,25 +52,12 @@ def improve(picture: Image.Image, stage: ImproveStage, brush: Brush) -> Image.Im
     drawn = []
     for index, crop in enumerate(planned.crops):
         brush.cancel.check()
-        prompt = prompt_of(stage, index, brush.plan.prompt)
+        prompt = words_for(stage, index, brush.plan.prompt)
         key = (prompt, crop.width, crop.height)
         if key not in said:
             said[key] = brush.model.encode(prompt, brush.plan.negative, crop.width, crop.height)
         drawn.append(_drawn(picture, crop, index, stage, said[key], brush))
     return put_together(picture, planned.crops, drawn) if drawn else picture
-
-
-def planned_parts(picture: Image.Image, stage: ImproveStage) -> Improvement:
-    """What a stage draws again of a picture. Raises KizyError if its mask cannot be read."""
-    capacity = Capacity(stage.width, stage.height, stage.multiple, stage.reach)
-    if stage.mask is None:
-        return plan_faces(picture, capacity)
-    return plan_mask(picture, open_picture(Path(stage.mask.path)), capacity)
-
-
-def prompt_of(stage: ImproveStage, index: int, otherwise: str) -> str:
-    """The line for part `index`."""
-    return (stage.prompts[index] if index < len(stage.prompts) else "") or otherwise
 
 
 def _drawn(

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..core.picture_files import open_picture
+from ..core.plan import ImproveStage
 from .areas import Area, face_area, mask_areas
 from .blend import on_white
 from .crops import Capacity, Crop, pixels_in, plan_crop
@@ -87,6 +90,19 @@ def plan_mask(picture: Image.Image, mask: Image.Image, capacity: Capacity) -> Im
     areas = mask_areas(mask, picture.size)
     crops = tuple(plan_crop(area, picture.size, capacity) for area in areas)
     return Improvement(crops, (), len(crops), "part")
+
+
+def plan_stage(picture: Image.Image, stage: ImproveStage) -> Improvement:
+    """What a stage of a Plan draws again. Raises PictureError if its mask cannot be read."""
+    capacity = Capacity(stage.width, stage.height, stage.multiple, stage.reach)
+    if stage.mask is None:
+        return plan_faces(picture, capacity)
+    return plan_mask(picture, open_picture(Path(stage.mask.path)), capacity)
+
+
+def words_for(stage: ImproveStage, index: int, otherwise: str) -> str:
+    """The line of a stage's `prompts` for part `index`, or the Plan's prompt."""
+    return (stage.prompts[index] if index < len(stage.prompts) else "") or otherwise
 
 
 def is_sharp(picture: Image.Image, crop: Crop, capacity: Capacity) -> bool:

@@ -180,6 +180,96 @@ def show_text(node: str | None, text: str) -> None:
         send(text, node)
 
 
+def sampler_names() -> tuple[list[str], list[str]]:
+    """ComfyUI's samplers and schedulers."""
+    sampler = import_module("comfy.samplers").KSampler
+    return list(sampler.SAMPLERS), list(sampler.SCHEDULERS)
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """As KSampler has them: `steps` are those that are drawn, of `steps / denoise`."""
+
+    steps: int
+    cfg: float
+    sampler: str
+    scheduler: str
+    denoise: float
+
+
+def sample_again(
+    model: Any,
+    vae: Any,
+    positive: Any,
+    negative: Any,
+    pixels: Any,
+    mask: Any,
+    seed: int,
+    settings: SamplerSettings,
+) -> Any:
+    """Draw what a mask marks in a picture again: (1, height, width, 3), 0 to 1.
+
+    `pixels`: of the same shape; `mask`: (height, width), 1 where it may change. As ComfyUI's
+    nodes do it: VAEEncode, SetLatentNoiseMask, KSampler, VAEDecode.
+    """
+    latent = {
+        "samples": vae.encode(pixels[:, :, :, :3]),
+        "noise_mask": mask.reshape((-1, 1, mask.shape[-2], mask.shape[-1])),
+    }
+    (drawn,) = import_module("nodes").common_ksampler(
+        model,
+        seed,
+        settings.steps,
+        settings.cfg,
+        settings.sampler,
+        settings.scheduler,
+        positive,
+        negative,
+        latent,
+        denoise=settings.denoise,
+    )
+    decoded = vae.decode(drawn["samples"])
+    # Models of videos decode to five dimensions.
+    return decoded.reshape(-1, *decoded.shape[-3:])
+
+
+def encode_text(clip: Any, text: str) -> Any:
+    """A text as conditioning, as CLIPTextEncode does it."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+YOLO_NODE = "UltralyticsDetectorProvider"
+"""The Impact Subpack's node that loads YOLO models."""
+YOLO_THRESHOLD = 0.4
+
+
+def yolo_models() -> list[str]:
+    """The models that find boxes, where the Impact Subpack is there to load them."""
+    if YOLO_NODE not in getattr(import_module("nodes"), "NODE_CLASS_MAPPINGS", {}):
+        return []
+    try:
+        listed = models_listed("ultralytics_bbox")
+    except KeyError:
+        return []
+    return [f"bbox/{name}" for name in listed]
+
+
+def yolo_boxes(name: str, picture: Any) -> list[tuple[tuple[float, float, float, float], float]]:
+    """(left, top, right, bottom) in pixels and how sure it is, for each box that a model finds."""
+    import numpy as np
+    import torch
+
+    provider = import_module("nodes").NODE_CLASS_MAPPINGS[YOLO_NODE]()
+    detector = provider.doit(name)[0]
+    array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
+    _, found = detector.detect(torch.from_numpy(array)[None], YOLO_THRESHOLD, 0, 1.0, 1)
+    boxes = []
+    for one in found:
+        left, top, right, bottom = (float(value) for value in one.bbox)
+        boxes.append(((left, top, right, bottom), float(np.max(one.confidence))))
+    return boxes
+
+
 def advanced(inputs: Sequence[io.Input]) -> list[io.Input]:
     """The inputs, marked so that the page folds them away."""
     for one in inputs:

@@ -9,8 +9,9 @@ class KizyExtension(ComfyExtension):
     """Lists Kizy's nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        from .detailer import KizyDetailer
         from .lora_by_intent import KizyLoraByIntent
         from .save import KizySave
         from .train_lora import KizyTrainLora
 
-        return [KizyLoraByIntent, KizySave, KizyTrainLora]
+        return [KizyLoraByIntent, KizyTrainLora, KizyDetailer, KizySave]

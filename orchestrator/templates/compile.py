@@ -105,6 +105,9 @@ class _Compiler:
             self._splice(work, "start", {"picture": picture, **size})
             if self._family.comfyui.reference:
                 self._splice(work, "reference", {})
+            if not plan.draws:
+                # The picture is worked on as it is: nothing that samples is needed any more.
+                work.hand_through("image", "start")
         for control in plan.controls:
             self._control(work, control)
         size = self._second_passes(work, second_passes)
@@ -333,7 +336,8 @@ def _stages(plan: Plan) -> tuple[tuple[SecondPassStage, ...], tuple[EnlargeStage
     enlarge: list[EnlargeStage] = []
     for stage in plan.stages:
         if isinstance(stage, ImproveStage):
-            message = f"Improving {stage.what} cannot be done in ComfyUI yet."
+            # The engine does it, with a graph for each part: see engines/comfy/improving.py.
+            message = f"Improving {stage.what} takes more than one graph."
             raise InputError("feature_unavailable", message)
         if isinstance(stage, SecondPassStage):
             if enlarge:

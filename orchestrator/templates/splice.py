@@ -51,6 +51,12 @@ class Assembly:
                 self._redirect(self.ports[port], fresh, set(added))
             self.ports[port] = fresh
 
+    def hand_through(self, port: str, source: str) -> None:
+        """Whatever went on from a port goes on from another one instead."""
+        fresh = list(self.ports[source])
+        self._redirect(self.ports[port], fresh, set())
+        self.ports[port] = fresh
+
     def pruned(self) -> dict[str, dict[str, Any]]:
         """The nodes that the outputs need, in their order."""
         needed = self._needed_by(self.outputs)

@@ -49,6 +49,11 @@ CUT_TEXTS = """async () => {
         .map(text => text.value ?? text.innerText)];
 }"""
 
+# At one go: a message that fades away meanwhile would be waited for.
+DIALOGS = """() => [...document.querySelectorAll('.p-dialog, .comfy-modal, .p-toast-message-error')]
+    .filter(shown => shown.checkVisibility() && shown.getClientRects().length > 0)
+    .map(shown => shown.innerText)"""
+
 # Frames the graph with a border, whatever panels the page shows at its sides.
 SHOW_ALL = """([left, top, right, bottom]) => {
     let box = [Infinity, Infinity, -Infinity, -Infinity];
@@ -101,10 +106,7 @@ class FrontEnd:
 
     def dialogs(self) -> list[str]:
         """The texts of open dialogs and error messages."""
-        shown = ".p-dialog, .comfy-modal, .p-toast-message-error"
-        return [
-            found.inner_text() for found in self.page.locator(shown).all() if found.is_visible()
-        ]
+        return self.page.evaluate(DIALOGS)
 
     def close_dialogs(self) -> None:
         """As with the Escape key."""

@@ -6,12 +6,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import requests
 import torch
 from kizy.core.picture_files import read_plan
 from kizy.drawing.starter_model import StarterModel
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import save_file
 
 from tests.integration.conftest import ComfyUIError
@@ -249,3 +250,93 @@ def test_a_lora_reaches_the_server_and_is_listed_at_once(
     answer = requests.post(url, params={"name": "no.safetensors"}, data=b"\x80\x04pickle" * 9)
     assert answer.status_code == 400
     assert "fix" in answer.json()["error"]
+
+
+def smiley(size: int) -> Image.Image:
+    picture = Image.new("RGB", (size, size), "#4a90d9")
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((size * 0.1, size * 0.1, size * 0.9, size * 0.9), fill="#ffcc33")
+    for x in (0.36, 0.64):
+        pen.ellipse((size * (x - 0.06), size * 0.34, size * (x + 0.06), size * 0.5), fill="#40300a")
+    pen.arc((size * 0.3, size * 0.4, size * 0.7, size * 0.75), 20, 160, "#40300a", size // 20)
+    return picture
+
+
+def detail_graph(image: str, **inputs: Any) -> dict[str, dict[str, Any]]:
+    """A picture whose parts are drawn again; saved without loss."""
+    given = {"what": "faces", "amount": "normal", "seed": 3, "steps": 4} | inputs
+    return {
+        "model": node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT),
+        "text": node("CLIPTextEncode", clip=["model", 1], text="a smiling face"),
+        "image": node("LoadImage", image=image),
+        "detail": node(
+            "KizyDetailer",
+            image=["image", 0],
+            model=["model", 0],
+            clip=["model", 1],
+            vae=["model", 2],
+            positive=["text", 0],
+            negative=["text", 0],
+            **given,
+        ),
+        "saved": node("SaveImage", images=["detail", 0], filename_prefix="detail"),
+        "mask": node("MaskToImage", mask=["detail", 1]),
+        "mask_saved": node("SaveImage", images=["mask", 0], filename_prefix="mask"),
+        "found": node("PreviewImage", images=["detail", 2]),
+    }
+
+
+def detailed(
+    comfyui: RunningComfyUI, graph: dict[str, dict[str, Any]]
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """The picture, the mask of what may differ, and what the node says."""
+    outputs = comfyui.run(graph)
+    arrays = []
+    for key in ("saved", "mask_saved"):
+        (file,) = outputs[key]["images"]
+        with Image.open(BytesIO(comfyui.get("/view", **file).content)) as picture:
+            arrays.append(np.asarray(picture.convert("RGB")))
+    return arrays[0], arrays[1][..., 0], outputs["detail"]["text"][0]
+
+
+def test_faces_are_drawn_again_and_nothing_else_changes(comfyui: RunningComfyUI) -> None:
+    picture = Image.new("RGB", (600, 400), "#4a90d9")
+    picture.paste(smiley(160), (60, 100))
+    picture.paste(smiley(160), (360, 140))
+    # What is as sharp as the model draws would be left.
+    picture = picture.filter(ImageFilter.GaussianBlur(5))
+    name = comfyui.put_input(picture, "two.png")
+    result, mask, told = detailed(comfyui, detail_graph(name, prompts="a sad face\n"))
+    assert "2 faces found, 2 drawn again" in told
+    before = np.asarray(picture)
+    assert (result[mask == 0] == before[mask == 0]).all()
+    assert (result[mask > 128] != before[mask > 128]).mean() > 0.1
+
+
+def test_a_picture_without_a_face_stays_as_it_is(comfyui: RunningComfyUI) -> None:
+    picture = Image.linear_gradient("L").convert("RGB")
+    result, mask, told = detailed(comfyui, detail_graph(comfyui.put_input(picture, "none.png")))
+    assert "No face was found" in told
+    assert (result == np.asarray(picture)).all()
+    assert mask.max() == 0
+
+
+def test_what_a_mask_marks_is_drawn_again(comfyui: RunningComfyUI) -> None:
+    picture = smiley(300)
+    marked = Image.new("L", (300, 300))
+    ImageDraw.Draw(marked).rectangle((200, 40, 280, 140), fill=255)
+    # LoadImage's mask is what is transparent.
+    cut = picture.copy()
+    cut.putalpha(marked.point(lambda value: 255 - value))
+    name = comfyui.put_input(cut, "marked.png")
+    graph = detail_graph(name, what="everything in the mask", mask=["image", 1])
+    result, mask, told = detailed(comfyui, graph)
+    assert "1 part of the mask drawn again" in told
+    assert (mask[np.asarray(marked) == 0] == 0).all()
+    assert (result[mask == 0] == np.asarray(picture)[mask == 0]).all()
+
+
+def test_a_mask_that_is_not_wired_says_what_to_do(comfyui: RunningComfyUI) -> None:
+    name = comfyui.put_input(smiley(128), "alone.png")
+    with pytest.raises(ComfyUIError, match="There is no mask"):
+        comfyui.run(detail_graph(name, what="everything in the mask"))

@@ -84,8 +84,12 @@ class Run:
         plan = self.plan
         self._notice("loading", f"Loading {plan.base.name}.")
         self.model = base_model.load_base(plan, self.device)
-        # By name, before peft puts its own modules in their places.
-        weights = dict(self.model.lora_weights())
+        # By name, before peft puts its own modules in their places; shapes alone, or they would
+        # keep the text encoders in memory.
+        weights = {
+            name: torch.empty_like(weight, device="meta")
+            for name, weight in self.model.lora_weights().items()
+        }
         self._notice("caching", "Looking at the pictures and captions.")
         encode, networks = self._cache()
         base_model.prepare(self.model, checkpointing=plan.gradient_checkpointing)

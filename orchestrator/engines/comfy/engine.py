@@ -31,7 +31,8 @@ from .choice import is_servers_fault
 from .client import ComfyClient
 from .events import Done, Notice, OutputFile, Preview, Progress, Vanished
 from .finish import as_png, finished, is_as_planned, plain_picture
-from .meter import SHOW_PAUSE, Meter
+from .improving import in_parts
+from .meter import SHOW_PAUSE, Meter, Share
 from .pool import Lease, Needs, Pool
 from .saved import SavedPictures
 from .work import Picture, Work, compiled_for, require_suitable
@@ -55,7 +56,10 @@ class Save(Protocol):
 
 
 class ComfyEngine:
-    """The Engine over a pool of servers. `save` stores what is drawn, `saved` remembers it."""
+    """The Engine over a pool of servers. `save` stores what is drawn, `saved` remembers it.
+
+    `away`: seconds that a job which has begun waits for a server.
+    """
 
     def __init__(
         self,
@@ -65,9 +69,10 @@ class ComfyEngine:
         *,
         previews: bool = True,
         saved: SavedPictures | None = None,
+        away: float = AWAY,
     ) -> None:
         self._pool, self._clients, self._save = pool, {c.address.name: c for c in clients}, save
-        self._previews = previews
+        self._previews, self._away = previews, away
         self._saved = saved or SavedPictures()
         self._started = StartedJobs[Work](lambda work: work.record)
         self._left_behind: dict[str, set[str]] = {}
@@ -166,8 +171,20 @@ class ComfyEngine:
             meter.done(index)
             return
         prompt_id = prompt_of(work.record.job_id, index)
-        picture = Picture(index, plan.for_picture(index), prompt_id, maybe_sent=work.again)
-        if work.again:
+        own = plan.for_picture(index)
+
+        def drawn(part: Plan, number: int, low: float, high: float) -> bytes:
+            picture = Picture(index, part, part_of(prompt_id, number), maybe_sent=work.again)
+            return self._drawn(work, picture, meter.part(low, high))
+
+        artifact = self._save(own, in_parts(own, drawn, work.record.notice))
+        self._saved.add(work.record.job_id, index, artifact)
+        work.record.artifact(artifact)
+        meter.done(index)
+
+    def _drawn(self, work: Work, picture: Picture, meter: Share) -> bytes:
+        """One graph's picture, from whichever server draws it. Raises KizyError."""
+        if picture.maybe_sent:
             self._find(picture)
         while True:
             work.check()
@@ -177,20 +194,24 @@ class ComfyEngine:
                     begun = time.monotonic()
                     data = self._draw(work, picture, client, meter)
                     lease.succeeded(time.monotonic() - begun)
-                    break
+                    return data
                 except Vanished:
                     self._once_more(work, picture, client)
                 except KizyError as error:
                     lease.failed(error)
                     self._mend(work, picture, client, error)
-        artifact = self._save(picture.plan, data)
-        self._saved.add(work.record.job_id, index, artifact)
-        work.record.artifact(artifact)
-        meter.done(index)
+
+    def _needs(self, work: Work, picture: Picture) -> Needs:
+        return Needs(
+            model=picture.plan.model.name,
+            suits=lambda facts: require_suitable(work, picture, facts),
+            cancelled=work.cancelled.is_set,
+            patience=self._away if work.begun else 0.0,
+        )
 
     def _lease(self, work: Work, picture: Picture) -> Lease:
         """A place on a server. Raises KizyError."""
-        needs = _needs(work, picture)
+        needs = self._needs(work, picture)
         others = set(self._clients) - {picture.only} if picture.only else set()
         try:
             return self._pool.choose(needs, exclude=picture.avoid | others)
@@ -203,7 +224,7 @@ class ComfyEngine:
     def _elsewhere(self, work: Work, picture: Picture, client: ComfyClient) -> bool:
         """Whether the picture may move from this server, as it does once, and could."""
         here = {client.address.name}
-        return not picture.avoid and self._pool.could_draw(_needs(work, picture), exclude=here)
+        return not picture.avoid and self._pool.could_draw(self._needs(work, picture), exclude=here)
 
     def _find(self, picture: Picture) -> None:
         """Which server has a picture that an earlier process may have sent."""
@@ -219,7 +240,7 @@ class ComfyEngine:
                 picture.only = name
                 return
 
-    def _draw(self, work: Work, picture: Picture, client: ComfyClient, meter: Meter) -> bytes:
+    def _draw(self, work: Work, picture: Picture, client: ComfyClient, meter: Share) -> bytes:
         """Send the graph, follow it and fetch its picture. Raises Vanished and KizyError."""
         show_at = time.monotonic()
         self._stop_left_behind(client, picture.prompt_id)
@@ -310,8 +331,8 @@ class ComfyEngine:
                 self._leave_behind(name, picture)
             work.record.notice("moved", f"{error.message} The job goes to another server.")
             return
-        away = error.code == "server_unreachable" and time.monotonic() - picture.heard < AWAY
-        if away and work.begun:
+        silent = time.monotonic() - picture.heard
+        if error.code == "server_unreachable" and silent < self._away and work.begun:
             picture.maybe_sent = True
             if picture.failure is None:
                 work.record.notice("server_away", f"{error.message} The job waits for it.")
@@ -334,18 +355,16 @@ class ComfyEngine:
             client.cancel(prompt_id)
 
 
-def _needs(work: Work, picture: Picture) -> Needs:
-    return Needs(
-        model=picture.plan.model.name,
-        suits=lambda facts: require_suitable(work, picture, facts),
-        cancelled=work.cancelled.is_set,
-        patience=AWAY if work.begun else 0.0,
-    )
-
-
 def prompt_of(job_id: str, index: int) -> str:
     """The prompt id of a job's picture, always the same: the job's own id for the first."""
     return job_id if index == 0 else str(uuid.uuid5(uuid.UUID(job_id), str(index)))
+
+
+def part_of(prompt_id: str, number: int) -> str:
+    """The prompt id of one graph of a picture: the picture's own for the first."""
+    if number == 0:
+        return prompt_id
+    return str(uuid.uuid5(uuid.UUID(prompt_id), f"part {number}"))
 
 
 def drawable_families(facts: ServerFacts) -> frozenset[str]:

@@ -78,6 +78,8 @@ class Follower:
         self._away_since: float | None = None
         self._ended: m.Ended | None = None
         self._ended_at = now
+        self._heard_all = False
+        """The last message of all, after which nothing more comes."""
         self._nowhere = 0
         self._blocked: str | None = None
         self._said: set[str] = set()
@@ -132,7 +134,7 @@ class Follower:
         """What the socket has still to say of a job that is over: costs are learned from it, and
         why a branch was not run."""
         for _ in range(_MOST_REST):
-            if self._listener is None:
+            if self._listener is None or self._heard_all:
                 return
             try:
                 message = self._listener.receive(0.0)
@@ -212,6 +214,7 @@ class Follower:
                 self._ended, self._ended_at = message, now
                 self._look_at = now + self._timing.history_pause
             case m.Executing(node=None):
+                self._heard_all = True
                 self._look_by(now)
             case _:
                 progress = self._tracker.hear(message, now)

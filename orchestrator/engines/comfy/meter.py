@@ -37,6 +37,10 @@ class Meter:
                 doing = f"picture {index + 1} of {count}: {doing}"
             self._record.progress(total, doing, left)
 
+    def part(self, low: float, high: float) -> Share:
+        """What tells of a piece of each picture's work, from `low` to `high` of the whole."""
+        return Share(self, low, high)
+
     def done(self, index: int) -> None:
         self.tell(index, 1.0, "saved", 0.0)
 
@@ -49,3 +53,14 @@ class Meter:
             return None
         at_once = max(1, sum(0 < f < 1 for f in self._fractions))
         return sum(1 - f for f in self._fractions) * self._seconds / at_once
+
+
+class Share:
+    """The progress of a piece of the work on a picture."""
+
+    def __init__(self, meter: Meter, low: float, high: float) -> None:
+        self._meter, self._low, self._high = meter, low, high
+
+    def tell(self, index: int, fraction: float, doing: str, left: float | None) -> None:
+        whole = self._low + (self._high - self._low) * min(fraction, 1.0)
+        self._meter.tell(index, whole, doing, left)

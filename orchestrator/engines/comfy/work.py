@@ -30,7 +30,9 @@ class Work:
     saved: dict[int, Artifact] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
     prompts: dict[str, ComfyClient] = field(default_factory=dict)
-    verdicts: dict[int, tuple[ServerFacts, KizyError | None]] = field(default_factory=dict)
+    verdicts: dict[tuple[int, bool], tuple[ServerFacts, KizyError | None]] = field(
+        default_factory=dict
+    )
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:
@@ -68,15 +70,17 @@ def require_suitable(work: Work, picture: Picture, facts: ServerFacts) -> None:
     if picture.tiled:
         compiled_for(picture, facts)
         return
-    if id(facts) not in work.verdicts:
+    # A part that is drawn again needs other nodes than the picture itself.
+    key = id(facts), picture.plan.mask is not None
+    if key not in work.verdicts:
         error: KizyError | None = None
         try:
             compiled_for(picture, facts)
         except KizyError as refusal:
             error = refusal
         # With the facts themselves: no others can get their id then.
-        work.verdicts[id(facts)] = facts, error
-    if (known := work.verdicts[id(facts)][1]) is not None:
+        work.verdicts[key] = facts, error
+    if (known := work.verdicts[key][1]) is not None:
         raise known
 
 

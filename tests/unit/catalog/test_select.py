@@ -234,3 +234,19 @@ def test_without_the_language_runtime_it_goes_by_words_and_says_so() -> None:
     choice = select("ink wash heron", "sdxl", Library.of([INK]), meaning_of=missing)
     assert choice.by_words_only
     assert names(choice) == ["inkwash_v3"]
+
+
+def test_nobody_stands_in_for_somebody_who_is_out_of_reach() -> None:
+    owls = card("owls", about="Barn owls in flight", tags=("owl", "bird"), kind="subject")
+    queen = card(
+        "barn_owl_queen",
+        family="sd15",
+        about="The Barn Owl Queen, ruler of the night court",
+        triggers=("barn owl queen",),
+        tags=("character",),
+        kind="subject",
+    )
+    assert names(choose("the Barn Owl Queen in her gown", owls)) == ["owls"]
+    choice = choose("the Barn Owl Queen in her gown", owls, queen)
+    assert names(choice) == []
+    assert "It is for Stable Diffusion 1.5" in told(choice, "barn_owl_queen")

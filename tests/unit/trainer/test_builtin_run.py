@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import random
 import signal
@@ -19,7 +21,15 @@ from kizy.drawing.memory import Placement
 from kizy.drawing.stable_diffusion import StableDiffusionModel
 from kizy.trainer import samples
 from kizy.trainer.builtin import checkpoints
-from kizy.trainer.events import EndEvent, NoticeEvent, SampleEvent, StepEvent, ValidationEvent
+from kizy.trainer.builtin.run import Run
+from kizy.trainer.events import (
+    EndEvent,
+    EventWriter,
+    NoticeEvent,
+    SampleEvent,
+    StepEvent,
+    ValidationEvent,
+)
 from kizy.trainer.lora_file import check, read
 from kizy.trainer.plan import TrainingPlan
 from PIL import Image
@@ -131,6 +141,21 @@ def test_a_text_encoder_is_trained_where_it_has_a_learning_rate(sd15: Path, tmp_
         if name.startswith("lora_te_") and name.endswith("lora_up.weight")
     }
     assert ups and all(value.abs().max() > 0 for value in ups.values())
+
+
+def test_encoders_whose_work_is_cached_leave_the_memory(sd15: Path, tmp_path: Path) -> None:
+    plan = training_plan(sd15, sample_prompts=())
+    folder = run_folder(tmp_path / "run", plan)
+    with EventWriter(folder / "events.jsonl") as events, contextlib.ExitStack() as stack:
+        run = Run(folder, plan, events, lambda: False, CPU)
+        run._prepare(stack)
+        gc.collect()
+        left = [x for x in gc.get_objects() if isinstance(x, torch.nn.Module)]
+        kinds = {type(module).__name__ for module in left}
+        held = {id(x) for x in gc.get_objects() if isinstance(x, torch.nn.Parameter)}
+        known = {id(x) for module in left for x in module.parameters()}
+    assert "CLIPTextModel" not in kinds and "AutoencoderKL" not in kinds
+    assert held <= known
 
 
 @pytest.mark.parametrize("stop_after", [2, 3])

@@ -56,7 +56,7 @@ class Studio:
         ]
         pool = Pool(self.clients, timing=PoolTiming(poll=0.01, queue=0.0, rest=0.02))
         save = PictureFolder(folder, "0").save_png
-        self.engine = ComfyEngine(pool, self.clients, save, **options)
+        self.engine = ComfyEngine(pool, self.clients, save, **{"away": PATIENCE, **options})
 
     def start(self, plan: Plan, job_id: str | None = None) -> str:
         job_id = job_id or str(uuid.uuid4())

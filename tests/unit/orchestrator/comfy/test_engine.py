@@ -117,7 +117,9 @@ def test_a_job_goes_on_after_a_restart_of_its_server_and_is_drawn_once(
     fake.restart()
     events = studio.events(job_id)
     assert end_of(events).state == "succeeded"
-    assert [event.code for event in of_kind(events, "notice")] == ["sent_again"]
+    said = [event.code for event in of_kind(events, "notice")]
+    # On a busy machine the restart may take long enough to be told of.
+    assert [code for code in said if not code.startswith("server_")] == ["sent_again"]
     assert (len(of_kind(events, "artifact")), fake.ran(job_id)) == (1, 1)
 
 

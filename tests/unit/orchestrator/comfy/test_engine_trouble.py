@@ -218,7 +218,7 @@ def test_where_no_other_server_has_the_model_the_first_error_is_told(
 ) -> None:
     first, second = fakes
     second.models["checkpoints"] = []
-    studio = make(*fakes)
+    studio = make(*fakes, away=0.3)
     first.pace.hold("step")
     job_id = studio.start(plan_of())
     first.pace.wait()
@@ -226,6 +226,24 @@ def test_where_no_other_server_has_the_model_the_first_error_is_told(
     end = end_of(studio.events(job_id))
     first.start()
     assert end.error is not None and end.error.code == "server_unreachable"
+
+
+def test_where_no_other_server_has_the_model_a_job_waits_for_its_own(
+    fakes: list[FakeComfyUI], make: Callable[..., Studio]
+) -> None:
+    first, second = fakes
+    second.models["checkpoints"] = []
+    studio = make(*fakes)
+    first.pace.hold("step")
+    job_id = studio.start(plan_of())
+    first.pace.wait()
+    first.stop()
+    notices = (e for e in studio.engine.follow(Handle(job_id)) if e.kind == "notice")
+    assert next(notices).code == "server_away"
+    first.pace.release()
+    first.start()
+    assert end_of(studio.events(job_id)).state == "succeeded"
+    assert (first.ran(job_id), second.requests.count("POST /prompt")) == (1, 0)
 
 
 def test_without_servers_a_job_fails_instead_of_hanging(tmp_path: Path) -> None:

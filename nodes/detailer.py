@@ -1,0 +1,258 @@
+"""Kizy Detailer: draws faces, or what a mask marks, again in detail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import _host
+from ._host import io
+from .telling import in_plain_words
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from ..catalog.family import Family
+    from ..imaging.crops import Crop
+    from ..imaging.improve import Improvement
+
+FACES, MASK = "faces", "everything in the mask"
+AMOUNTS = ["subtle", "normal", "strong"]
+AS_THE_MODEL = "as the model likes it"
+OWN = "Kizy"
+"""The detector that the pack brings."""
+
+
+class KizyDetailer(io.ComfyNode):
+    """`imaging` plans and puts together; ComfyUI's own functions draw."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        samplers, schedulers = _host.sampler_names()
+        return io.Schema(
+            node_id="KizyDetailer",
+            display_name="Kizy Detailer",
+            category="Kizy",
+            description=(
+                "Finds faces, or takes what a mask marks, draws each part again at the size that "
+                "the model is best at, and puts it back without a seam. Outside of it no pixel "
+                "changes."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="The pictures; a batch works."),
+                io.Model.Input("model", tooltip="The model that draws."),
+                io.Clip.Input("clip", tooltip="Its text encoder, for a prompt for each face."),
+                io.Vae.Input("vae", tooltip="Its VAE."),
+                io.Conditioning.Input("positive", tooltip="What the picture was drawn with."),
+                io.Conditioning.Input("negative", tooltip="What it was drawn with against."),
+                io.Combo.Input(
+                    "what",
+                    options=[FACES, MASK],
+                    default=FACES,
+                    tooltip="What is drawn again: the faces that Kizy finds, or your mask.",
+                ),
+                io.Combo.Input(
+                    "amount",
+                    options=AMOUNTS,
+                    default="normal",
+                    tooltip="How much may change: subtle keeps the features, strong redraws them.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed draws it another way; part i takes the seed + i.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="What to draw again: white."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip=(
+                        "A line for each face or part, from left to right. An empty line: as the "
+                        "whole picture."
+                    ),
+                ),
+                *_host.advanced(
+                    [
+                        io.Int.Input(
+                            "steps",
+                            default=0,
+                            min=0,
+                            max=1000,
+                            optional=True,
+                            tooltip="Steps of the whole way. 0: as the model likes it.",
+                        ),
+                        io.Float.Input(
+                            "cfg",
+                            default=0.0,
+                            min=0.0,
+                            max=100.0,
+                            step=0.1,
+                            optional=True,
+                            tooltip="Guidance. 0: as the model likes it.",
+                        ),
+                        io.Combo.Input(
+                            "sampler",
+                            options=[AS_THE_MODEL, *samplers],
+                            default=AS_THE_MODEL,
+                            optional=True,
+                        ),
+                        io.Combo.Input(
+                            "scheduler",
+                            options=[AS_THE_MODEL, *schedulers],
+                            default=AS_THE_MODEL,
+                            optional=True,
+                        ),
+                        io.Combo.Input(
+                            "detector",
+                            options=[OWN, *_host.yolo_models()],
+                            default=OWN,
+                            optional=True,
+                            tooltip="Who finds the faces: Kizy, or a YOLO model of yours.",
+                        ),
+                    ]
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image"),
+                io.Mask.Output(display_name="mask", tooltip="Where the pictures may differ."),
+                io.Image.Output(display_name="found", tooltip="What was found, drawn on it."),
+            ],
+        )
+
+    @classmethod
+    @in_plain_words
+    def execute(
+        cls,
+        image: Any,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        positive: Any,
+        negative: Any,
+        what: str = FACES,
+        amount: str = "normal",
+        seed: int = 0,
+        mask: Any = None,
+        prompts: str = "",
+        steps: int = 0,
+        cfg: float = 0.0,
+        sampler: str = AS_THE_MODEL,
+        scheduler: str = AS_THE_MODEL,
+        detector: str = OWN,
+    ) -> io.NodeOutput:
+        import torch
+
+        from ..core.errors import InputError
+        from ..imaging.improve import STRENGTHS, changed_mask, show_found
+        from ..imaging.patch import put_together
+        from .model_family import family_by_shapes
+        from .tensors import as_picture, as_tensor, mask_picture, mask_tensor
+
+        if what == MASK and mask is None:
+            fix = "Wire a mask in, or choose faces."
+            raise InputError("request_invalid", "There is no mask.", fix=fix)
+        family = family_by_shapes(_host.denoiser_shapes(model))
+        strength = STRENGTHS[amount]
+        whole = steps or family.steps["balanced"]
+        settings = _host.SamplerSettings(
+            steps=max(1, round(whole * strength)),
+            cfg=cfg or (family.guidance if family.guidance_kind == "cfg" else 1.0),
+            sampler=family.sampler if sampler == AS_THE_MODEL else sampler,
+            scheduler=family.scheduler if scheduler == AS_THE_MODEL else scheduler,
+            denoise=strength,
+        )
+        brush = _Brush(model, clip, vae, positive, negative, settings, prompts or "")
+        results, masks, shown, told = [], [], [], []
+        number = 0
+        for index in range(image.shape[0]):
+            picture = as_picture(image[index])
+            given = None if mask is None else mask_picture(mask, index)
+            plan = _plan(picture, given if what == MASK else None, family, detector)
+            drawn = []
+            for at, crop in enumerate(plan.crops):
+                drawn.append(brush.draw(picture, crop, at, seed + number))
+                number += 1
+            result = image[index]
+            changed = mask_tensor(changed_mask(picture.size, plan.crops))
+            if drawn:
+                new = as_tensor(put_together(picture, plan.crops, drawn))[..., :3]
+                # What no mask covers keeps its numbers, which are finer than a picture's.
+                colours = torch.where(changed[..., None] > 0, new, image[index][..., :3].cpu())
+                result = torch.cat((colours, image[index][..., 3:].cpu()), dim=-1)
+            results.append(result.cpu())
+            masks.append(changed)
+            shown.append(as_tensor(show_found(picture, plan)))
+            several = f"Picture {index + 1}: " if image.shape[0] > 1 else ""
+            told.append(several + plan.sentence())
+        text = "\n".join(told)
+        return io.NodeOutput(
+            torch.stack(results), torch.stack(masks), torch.stack(shown), ui={"text": [text]}
+        )
+
+
+def _plan(
+    picture: Image.Image, mask: Image.Image | None, family: Family, detector: str
+) -> Improvement:
+    from ..imaging.crops import Capacity
+    from ..imaging.improve import plan_faces, plan_mask
+
+    capacity = Capacity(family.native_width, family.native_height, family.multiple)
+    if mask is not None:
+        return plan_mask(picture, mask, capacity)
+    if detector == OWN:
+        return plan_faces(picture, capacity)
+    from ..imaging.faces import Face
+
+    found = [Face(*box, score, "photo") for box, score in _host.yolo_boxes(detector, picture)]
+    found.sort(key=lambda face: (face.left + face.right, face.top))
+    return plan_faces(picture, capacity, found)
+
+
+class _Brush:
+    """Draws a crop again; knows each line of prompts once."""
+
+    def __init__(
+        self,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        positive: Any,
+        negative: Any,
+        settings: _host.SamplerSettings,
+        prompts: str,
+    ) -> None:
+        self._model, self._clip, self._vae = model, clip, vae
+        self._positive, self._negative, self._settings = positive, negative, settings
+        self._lines: Sequence[str] = [line.strip() for line in prompts.splitlines()]
+        self._said: dict[str, Any] = {}
+
+    def draw(self, picture: Image.Image, crop: Crop, index: int, seed: int) -> Image.Image:
+        from ..imaging.crops import cut_out, noise_mask
+        from .tensors import as_picture, as_tensor, mask_tensor
+
+        pixels: torch.Tensor = as_tensor(cut_out(picture, crop))[None]
+        drawn = _host.sample_again(
+            self._model,
+            self._vae,
+            self._conditioning(index),
+            self._negative,
+            pixels,
+            mask_tensor(noise_mask(crop)),
+            seed % (1 << 64),
+            self._settings,
+        )
+        return as_picture(drawn[0])
+
+    def _conditioning(self, index: int) -> Any:
+        line = self._lines[index] if index < len(self._lines) else ""
+        if not line:
+            return self._positive
+        if line not in self._said:
+            self._said[line] = _host.encode_text(self._clip, line)
+        return self._said[line]
