@@ -67,6 +67,7 @@ def in_english(text: str) -> str:
     return spoken if any(one.foreign for one in found) else text
 
 
+@lru_cache(maxsize=50_000)
 def _scan(text: str) -> tuple[tuple[Found, ...], str]:
     index = _index()
     tokens = raw_words(text)

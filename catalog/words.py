@@ -114,13 +114,18 @@ def raw_words(text: str) -> list[str]:
 
 def words(text: str) -> list[str]:
     """The words of a text in their order, in one form; letters of Chinese and Japanese in pairs."""
+    return list(_words(text))
+
+
+@lru_cache(maxsize=50_000)
+def _words(text: str) -> tuple[str, ...]:
     found: list[str] = []
     for raw in raw_words(text):
         if CJK.search(raw):
             found += [raw[i : i + 2] for i in range(max(len(raw) - 1, 1))]
         else:
             found.append(stem(raw))
-    return found
+    return tuple(found)
 
 
 def content_words(text: str) -> list[str]:

@@ -14,6 +14,8 @@ from .errors import StorageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_NOWHERE = (errno.ENOENT, errno.ENAMETOOLONG)
+"""About a folder above the file: it cannot be made there."""
 
 
 def sha256_of(path: Path) -> str:
@@ -36,7 +38,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StorageError("disk_full", f"The disk is full: {path} was not written.") from error
-        if error.errno in _FORBIDDEN:
+        above = isinstance(error.filename, str) and Path(error.filename) in path.parents
+        if error.errno in _FORBIDDEN or (above and error.errno in _NOWHERE):
             raise StorageError("folder_not_writable", f"Cannot write to {path.parent}.") from error
         raise
 

@@ -11,8 +11,9 @@ from ..core.picture_files import MASK_WHITE, as_mask
 from .blend import soft_mask
 from .faces import Face
 
-WIDER, HIGHER = 1.2, 1.3
-"""A face's ellipse against its box, which ends at forehead and chin."""
+MARGIN = {"photo": (1.2, 1.3), "drawn": (1.08, 1.08)}
+"""A face's ellipse against its box, across and down. A photographed one ends at forehead and chin;
+around a drawn one, which is often all of the head, the background would be drawn again too."""
 
 FULL = 0.7
 """Share of the ellipse's radius inside which all is new; from there on it fades."""
@@ -51,8 +52,9 @@ class Area:
 def face_area(face: Face, size: tuple[int, int], what: str) -> Area:
     """The ellipse of a face in a picture of `size` (width, height)."""
     x, y = (face.left + face.right) / 2, (face.top + face.bottom) / 2
-    across = max(1.0, WIDER * (face.right - face.left) / 2)
-    down = max(1.0, HIGHER * (face.bottom - face.top) / 2)
+    wider, higher = MARGIN[face.kind]
+    across = max(1.0, wider * (face.right - face.left) / 2)
+    down = max(1.0, higher * (face.bottom - face.top) / 2)
     left, top = max(0, int(x - across)), max(0, int(y - down))
     right, bottom = min(size[0], int(x + across) + 1), min(size[1], int(y + down) + 1)
     columns = (np.arange(left, right, dtype=np.float32) + 0.5 - x) / across

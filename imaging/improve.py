@@ -30,8 +30,9 @@ STRENGTHS = {"subtle": 0.25, "normal": 0.4, "strong": 0.6}
 NO_GAIN = 1.05
 """Drawn in up to this many times the pixels that it has, what is sharp becomes no better."""
 
-SHARP = 0.045
-"""Detail that is lost when a face is reduced to what the model draws, against its contrast."""
+SHARP = 0.065
+"""Detail that is lost when a face is reduced to what the model draws, against its contrast:
+photographs lose 0.09 and more at half their size, and 0.05 and less if enlarged twice before."""
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,9 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 def check(path: Path, weights: Mapping[str, torch.Tensor], base: str) -> int:
     """How many modules the file has, all of which have a place in the base model.
 
-    `weights`: the base's, or their shapes, by kohya name (DrawModel.lora_weights). The file is read by the loader
-    that draws with it. Raises ModelFileError `lora_other_family` if a single one does not fit.
+    `weights`: the base's, or their shapes, by kohya name (DrawModel.lora_weights). The file is
+    read by the loader that draws with it. Raises ModelFileError `lora_other_family` if a single
+    one does not fit.
     """
     from ..drawing.loras import match, read_lora
 

@@ -1,77 +1,137 @@
-// What Kizy's nodes show in ComfyUI's page: their explanation, and a button to choose pictures.
+// What Kizy's nodes show in ComfyUI's page: their explanation, a button to choose pictures, and
+// one that unfolds what few people need.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { ComfyWidgets } from "../../scripts/widgets.js";
 
 const EXPLAINED = "kizy_told";
 const PICTURES = ".zip,.png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff,.heic";
+const LINE = 14;
+const MOST_LINES = 22;
+
+const WORDS = {
+  en: {
+    choose: "choose pictures or a zip",
+    of: (number, all, name) => `${number} of ${all}: ${name}`,
+    failed: "The pictures did not arrive",
+    answered: (status) => `ComfyUI answered ${status}.`,
+    more: "more options",
+    fewer: "fewer options",
+    here: "After a run: what was picked, and why.",
+  },
+  de: {
+    choose: "Bilder oder Zip auswählen",
+    of: (number, all, name) => `${number} von ${all}: ${name}`,
+    failed: "Die Bilder sind nicht angekommen",
+    answered: (status) => `ComfyUI hat mit ${status} geantwortet.`,
+    more: "mehr Optionen",
+    fewer: "weniger Optionen",
+    here: "Nach dem Ausführen: was gewählt wurde, und warum.",
+  },
+};
+
+function words() {
+  const locale = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
+  return WORDS[locale.split("-")[0]] ?? WORDS.en;
+}
 
 function say(severity, summary, detail) {
   app.extensionManager?.toast?.add({ severity, summary, detail, life: 8000 });
 }
 
-// A read-only field below the others. It is not part of the workflow.
-function showText(node, text) {
-  let widget = node.widgets?.find((one) => one.name === EXPLAINED);
-  if (!widget) {
-    const made = ComfyWidgets.STRING(node, EXPLAINED, ["STRING", { multiline: true }], app);
-    widget = made.widget;
-    widget.serialize = false;
-    widget.options.serialize = false;
-    if (widget.inputEl) {
-      widget.inputEl.readOnly = true;
-      widget.inputEl.style.opacity = 0.8;
-    }
+function grow(node) {
+  const least = node.computeSize();
+  node.setSize([Math.max(least[0], node.size[0]), Math.max(least[1], node.size[1])]);
+  app.graph?.setDirtyCanvas(true, true);
+}
+
+// Buttons and explanations are not part of the workflow.
+function notSaved(widget) {
+  widget.serialize = false;
+  widget.options ??= {};
+  widget.options.serialize = false;
+  return widget;
+}
+
+// A read-only field below the others; `least`: lines that have room in any case.
+function explanation(node, least) {
+  const found = node.widgets?.find((one) => one.name === EXPLAINED);
+  if (found) return found;
+  const made = ComfyWidgets.STRING(node, EXPLAINED, ["STRING", { multiline: true }], app);
+  const widget = notSaved(made.widget);
+  // The page makes a place for a link beside each widget; nothing can be linked to this one.
+  const input = node.inputs?.findIndex((one) => one.widget?.name === EXPLAINED) ?? -1;
+  if (input >= 0) node.removeInput(input);
+  const area = widget.element ?? widget.inputEl;
+  if (area) {
+    area.readOnly = true;
+    area.style.opacity = 0.8;
+    area.placeholder = words().here;
   }
-  widget.value = text;
-  requestAnimationFrame(() => {
-    const size = node.computeSize();
-    node.setSize([Math.max(size[0], node.size[0], 360), Math.max(size[1], node.size[1])]);
-    app.graph.setDirtyCanvas(true, false);
-  });
+  widget.options.getMinHeight = () => {
+    const letters = Math.max(20, (node.size[0] - 50) / 5.6);
+    const lines = String(widget.value ?? "").split("\n");
+    const shown = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / letters)), 0);
+    return Math.min(MOST_LINES, Math.max(least, shown)) * LINE + 12;
+  };
+  return widget;
+}
+
+function showText(node, text) {
+  explanation(node, 2).value = text;
+  requestAnimationFrame(() => grow(node));
+}
+
+async function problemOf(answer) {
+  const said = await answer.json().catch(() => ({}));
+  const why = [said.error?.message, said.error?.fix].filter(Boolean).join(" ");
+  return new Error(why || words().answered(answer.status));
 }
 
 async function send(file, set) {
   const query = new URLSearchParams({ set, name: file.name });
   const answer = await api.fetchApi(`/kizy/pictures?${query}`, { method: "POST", body: file });
-  const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) {
-    const problem = said.error ?? {};
-    const why = [problem.message, problem.fix].filter(Boolean).join(" ");
-    throw new Error(why || `ComfyUI answered ${answer.status}.`);
-  }
-  return said;
+  if (answer.ok) return answer.json();
+  // Kizy's route wants a key where others reach ComfyUI; ComfyUI's own takes what the page sends.
+  if (answer.status !== 401 && answer.status !== 403) throw await problemOf(answer);
+  const form = new FormData();
+  const folder = `kizy/${set}`;
+  form.append("image", file, file.name);
+  form.append("subfolder", folder);
+  const second = await api.fetchApi("/upload/image", { method: "POST", body: form });
+  if (!second.ok) throw await problemOf(second);
+  const kept = await second.json();
+  return { name: `${kept.subfolder}/${kept.name}`, folder };
 }
 
 // One file is named itself, several by the folder in which they lie together.
 async function upload(files, field, button) {
-  const label = button.label ?? button.name;
   const random = crypto.getRandomValues(new Uint8Array(8));
   const set = Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
   let last;
   try {
     for (const [number, file] of files.entries()) {
-      button.label = `${number + 1} of ${files.length}: ${file.name}`;
+      button.label = words().of(number + 1, files.length, file.name);
       app.graph.setDirtyCanvas(true, false);
       last = await send(file, set);
     }
     field.value = files.length === 1 ? last.name : last.folder;
   } catch (error) {
-    say("error", "The pictures did not arrive", error.message);
+    say("error", words().failed, error.message);
   } finally {
-    button.label = label;
+    button.label = words().choose;
     app.graph.setDirtyCanvas(true, false);
   }
 }
 
-function addButton(node) {
+function addChooser(node) {
   const field = node.widgets?.find((one) => one.name === "files");
   if (!field) return;
   const chooser = document.createElement("input");
   Object.assign(chooser, { type: "file", accept: PICTURES, multiple: true });
   chooser.style.display = "none";
-  const button = node.addWidget("button", "choose pictures or a zip", null, () => chooser.click());
-  button.serialize = false;
+  const button = notSaved(node.addWidget("button", "kizy_choose", null, () => chooser.click()));
+  button.label = words().choose;
   chooser.onchange = () => {
     const files = [...chooser.files];
     chooser.value = "";
@@ -85,6 +145,28 @@ function addButton(node) {
   };
 }
 
+// Newer pages fold such widgets away by themselves, and have a button of their own for it.
+function foldAdvanced(node) {
+  const folded = node.widgets?.filter((one) => one.options?.advanced) ?? [];
+  if (!folded.length || typeof node.toggleAdvanced !== "function") return;
+  if (folded.every((one) => one.advanced)) return;
+  for (const one of folded) one.advanced = true;
+  const button = notSaved(node.addWidget("button", "kizy_more", null, () => node.toggleAdvanced()));
+  Object.defineProperty(button, "label", {
+    get: () => (node.showAdvanced ? words().fewer : words().more),
+    set: () => {},
+    configurable: true,
+  });
+  const toggle = node.toggleAdvanced;
+  node.toggleAdvanced = function (...args) {
+    const before = this.computeSize()[1];
+    toggle.apply(this, args);
+    // It grew by what was unfolded, and becomes as small again.
+    const change = this.computeSize()[1] - before;
+    if (change < 0) this.setSize([this.size[0], this.size[1] + change]);
+  };
+}
+
 app.registerExtension({
   name: "Kizy.Nodes",
   async beforeRegisterNodeDef(nodeType, nodeData) {
@@ -95,12 +177,12 @@ app.registerExtension({
       const text = message?.text;
       if (text) showText(this, Array.isArray(text) ? text.join("\n") : String(text));
     };
-    if (nodeData.name !== "KizyTrainLora") return;
-    const created = nodeType.prototype.onNodeCreated;
-    nodeType.prototype.onNodeCreated = function (...args) {
-      const result = created?.apply(this, args);
-      addButton(this);
-      return result;
-    };
+  },
+  nodeCreated(node) {
+    if (!node.comfyClass?.startsWith("Kizy")) return;
+    if (node.comfyClass === "KizyTrainLora") addChooser(node);
+    foldAdvanced(node);
+    if (node.comfyClass === "KizyLoraByIntent") explanation(node, 8);
+    grow(node);
   },
 });

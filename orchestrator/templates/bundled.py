@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from ...catalog.family import Family, SourceFile, load_families
 from .build import sampling
 from .bundled_notes import (
+    CHOOSE_NOTE,
     CONTROL_NOTE,
     ENLARGE_NOTE,
+    FACES_NOTE,
     FIRST_NOTE,
     FLUX_NOTE,
     FLUX_PROMPT,
@@ -21,6 +23,7 @@ from .bundled_notes import (
     INPAINT_NOTE,
     SDXL_NOTE,
     SDXL_PROMPT,
+    TRAIN_NOTE,
 )
 from .fragments import PICTURE
 from .graph import Graph, Node, Output
@@ -143,6 +146,11 @@ class Bundled:
         node_class = "ImageUpscaleWithModel"
         return self.graph.add(node_class, "Enlarge 4 times", upscale_model=enlarger, image=image)[0]
 
+    def keep(self, image: Output) -> None:
+        """The finished picture, with Kizy's Plan inside."""
+        prefix = "Kizy/picture"
+        self.graph.add("KizySave", "Kizy Save", images=image, filename_prefix=prefix)
+
     def save(self, image: Output) -> None:
         """The finished picture."""
         prefix = "Kizy/picture"
@@ -159,6 +167,9 @@ def bundled_workflows() -> list[Bundled]:
         inpaint(),
         controlnet(),
         enlarge(),
+        choose_loras(),
+        train_lora(),
+        fix_faces(),
     ]
 
 
@@ -293,6 +304,95 @@ def enlarge() -> Bundled:
         loaded = work.picture()
     with work.step("Enlarge and save"):
         work.save(work.enlarge(enlarger, loaded[0]))
+    return work
+
+
+def choose_loras() -> Bundled:
+    """Kizy picks the LoRAs that fit the prompt, and says why."""
+    work = _begin("starter", "Choose my LoRAs", CHOOSE_NOTE)
+    with work.step("Models"):
+        checkpoint = work.load()
+        enlarger = work.load_enlarger()
+    with work.step("What you want"):
+        chosen = work.graph.add(
+            "KizyLoraByIntent",
+            "Kizy LoRA by Intent",
+            model=checkpoint[0],
+            clip=checkpoint[1],
+            prompt="a red fox on a blue background, 3d render",
+            scope="everything",
+            how_many=3,
+            strength=1.0,
+            pinned="",
+            only="",
+            adult=False,
+        )
+        encode = "CLIPTextEncode"
+        positive = work.graph.add(
+            encode, "Prompt and trigger words", text=chosen[2], clip=chosen[1]
+        )
+        negative = work.graph.add(encode, "Negative prompt: what to avoid", text="", clip=chosen[1])
+        latent = work.size()
+    with work.step("Draw"):
+        drawn = work.sample(chosen[0], (positive[0], negative[0]), latent, checkpoint[2])
+    with work.step("Enlarge and save"):
+        work.keep(work.enlarge(enlarger, drawn))
+    return work
+
+
+def train_lora() -> Bundled:
+    """Pictures and a name become a LoRA."""
+    work = _begin("starter", "Train a LoRA from photos", TRAIN_NOTE)
+    with work.step("Your pictures"):
+        trained = work.graph.add(
+            "KizyTrainLora",
+            "Kizy Train LoRA",
+            name="",
+            about="",
+            files="",
+            base="auto",
+            goal="auto",
+            quality="balanced",
+            steps=0,
+        )
+    with work.step("How it went"):
+        work.graph.add("PreviewImage", "Samples", images=trained[2])
+        work.graph.add("PreviewImage", "Loss", images=trained[1])
+    return work
+
+
+def fix_faces() -> Bundled:
+    """The faces of a picture are drawn again."""
+    work = _begin("starter", "Fix faces", FACES_NOTE)
+    with work.step("Model"):
+        checkpoint = work.load()
+    with work.step("Picture to improve"):
+        loaded = work.picture()
+    with work.step("What its faces are like"):
+        prompts = work.prompts(checkpoint[1], "a smiling face, 3d render")
+    with work.step("Draw faces again"):
+        detailed = work.graph.add(
+            "KizyDetailer",
+            "Kizy Detailer",
+            image=loaded[0],
+            model=checkpoint[0],
+            clip=checkpoint[1],
+            vae=checkpoint[2],
+            positive=prompts[0],
+            negative=prompts[1],
+            what="faces",
+            amount="normal",
+            seed=SEED,
+            prompts="",
+            steps=0,
+            cfg=0.0,
+            sampler="as the model likes it",
+            scheduler="as the model likes it",
+            detector="Kizy",
+        )
+        work.graph.add("PreviewImage", "What was found", images=detailed[2])
+    with work.step("Save"):
+        work.keep(detailed[0])
     return work
 
 

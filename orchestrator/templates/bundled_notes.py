@@ -105,3 +105,46 @@ Kizy's enlarger is small and fast, and best for drawings with clean outlines. Fo
 [RealESRGAN_x4plus.safetensors](https://huggingface.co/Comfy-Org/Real-ESRGAN_repackaged/resolve/main/RealESRGAN_x4plus.safetensors)
 into `models/upscale_models`, press R, and choose it in *Load enlarger*.
 """
+
+CHOOSE_NOTE = """
+**Write what you want; Kizy picks the LoRAs that fit.** It works without any download.
+
+1. Put LoRAs into `models/loras`, or train one with *Train a LoRA from photos*.
+2. Choose their model in step 1. LoRAs of another family are left alone.
+3. Write what you want to see in *Kizy LoRA by Intent*.
+4. Press **Run**.
+
+The node says what it picked and why, and what it looked at besides. A LoRA that you always want
+goes under *pinned*, as `NAME` or `NAME:0.8`. *strength* makes all of them weaker or stronger.
+
+For another model than the starter set its size in *Size of the picture* (1024 x 1024 for SDXL),
+and its *steps* and *cfg* in step 3.
+"""
+
+TRAIN_NOTE = """
+**Pictures, a name and a few words become a LoRA.** For the starter it works without any download.
+
+1. Press **choose pictures or a zip** in *Kizy Train LoRA*; 10 to 40 pictures are good.
+2. Give it a name, and say what the pictures show.
+3. Press **Run**. The node shows the step, the loss and the time left.
+
+**Cancel** keeps what there is; **Run** goes on from there. When it is done, the LoRA is in all of
+ComfyUI's lists, and *Choose my LoRAs* picks it by itself where it fits.
+
+Training needs diffusers, peft and accelerate. If ComfyUI's Python lacks them, install Kizy beside
+it and set `KIZY_PYTHON` to that Python: the node says so.
+"""
+
+FACES_NOTE = """
+**Small or blurred faces are drawn again, in detail.** It works without any download.
+
+1. Choose your picture in step 2, or drop it there.
+2. Say in step 3 what its faces are like.
+3. Press **Run**.
+
+*What was found* shows each face: green is drawn again, grey was left, for it is too small or
+sharp already. *amount* says how much may change. Under *prompts* each face can have a line of its
+own, from left to right.
+
+The starter draws icons and stickers. For photographs choose the model that drew yours in step 1.
+"""

@@ -53,6 +53,14 @@ _TABLE = {
     "ImageUpscaleWithModel": "upscale_model:UPSCALE_MODEL image:IMAGE -> IMAGE",
     "PreviewImage": "images:IMAGE ->",
     "SaveImage": "images:IMAGE filename_prefix:STRING ->",
+    "KizyLoraByIntent": "model:MODEL clip:CLIP prompt:STRING scope:COMBO how_many:INT"
+    " strength:FLOAT pinned?:STRING only?:STRING adult?:BOOLEAN -> MODEL CLIP STRING STRING",
+    "KizyTrainLora": "name:STRING about:STRING files:STRING base:COMBO goal:COMBO quality:COMBO"
+    " pictures?:IMAGE steps?:INT -> STRING IMAGE IMAGE",
+    "KizyDetailer": "image:IMAGE model:MODEL clip:CLIP vae:VAE positive:CONDITIONING"
+    " negative:CONDITIONING what:COMBO amount:COMBO seed:INT mask?:MASK prompts?:STRING"
+    " steps?:INT cfg?:FLOAT sampler?:COMBO scheduler?:COMBO detector?:COMBO -> IMAGE MASK IMAGE",
+    "KizySave": "images:IMAGE filename_prefix:STRING ->",
 }
 
 VALUE_KINDS: dict[str, type | tuple[type, ...]] = {

@@ -13,6 +13,7 @@ from math import ceil
 from typing import Any
 
 from ...catalog.family import SourceFile
+from ...core.version import VERSION
 from .layout import Box, Frame, arrange
 from .node_types import MODEL_FOLDERS, NODE_TYPES, VALUE_KINDS
 from .template import is_link
@@ -32,6 +33,10 @@ _SIZES = {
     "LoadImage": (320, 380),
     "PreviewImage": (320, 320),
     "SaveImage": (400, 460),
+    "KizyLoraByIntent": (400, 560),
+    "KizyTrainLora": (400, 520),
+    "KizyDetailer": (380, 560),
+    "KizySave": (400, 460),
 }
 """Of the nodes that show a text or a picture: (width, height)."""
 
@@ -41,11 +46,23 @@ _LEAST_WIDTH = 270
 _OPTIONAL_SHAPE = 7
 """Of an input that may be left out. source: LiteGraph, RenderShape.HollowCircle."""
 
-_OUTPUT_NAMES = {"ControlNetApplyAdvanced": ("positive", "negative")}
+_OUTPUT_NAMES = {
+    "ControlNetApplyAdvanced": ("positive", "negative"),
+    "KizyLoraByIntent": ("model", "clip", "prompt", "explanation"),
+    "KizyTrainLora": ("lora", "loss_curve", "samples"),
+    "KizyDetailer": ("image", "mask", "found"),
+}
 """Outputs that are not called as their kind."""
+
+_NOTHING: dict[str, Any] = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False, "COMBO": ""}
+"""What a widget shows that was given no value."""
+
+PACK = "kizy"
+"""Of nodes that begin with Kizy, in the registry."""
 
 _PAGE_WIDGETS: dict[tuple[str, str], tuple[str, str | None, str]] = {
     ("KSampler", "seed"): ("control_after_generate", None, "randomize"),
+    ("KizyDetailer", "seed"): ("control_after_generate", None, "randomize"),
     ("LoadImage", "image"): ("upload", "IMAGEUPLOAD", "image"),
     ("DualCLIPLoader", "type"): ("device", "COMBO", "default"),
 }
@@ -90,7 +107,7 @@ def ui_workflow(
 ) -> dict[str, Any]:
     """The workflow as plain data.
 
-    `graph`: API format; links only into inputs that are no widgets, ids are numbers, and nodes
+    `graph`: API format; ids are numbers, and nodes
     come behind those that they build on. `files`: where model files come from; a loader tells it
     of those that it names. Raises ValueError if nodes or groups wait for each other.
     """
@@ -157,7 +174,9 @@ def widget_values(node: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, kind in NODE_TYPES[node_class].inputs.items():
         if kind in VALUE_KINDS:
-            values[name] = node["inputs"][name]
+            value = node["inputs"].get(name, _NOTHING[kind])
+            # The page keeps a value below a link; what comes through the link counts.
+            values[name] = _NOTHING[kind] if is_link(value) else value
         if (node_class, name) in _PAGE_WIDGETS:
             added, _, value = _PAGE_WIDGETS[node_class, name]
             values[added] = value
@@ -182,10 +201,11 @@ def _node(
 ) -> dict[str, Any]:
     node_class = node["class_type"]
     into = {link.input: link.id for link in links if link.target == number}
+    ours = node_class.startswith("Kizy")
     properties: dict[str, Any] = {
         "Node name for S&R": node_class,
-        "cnr_id": "comfy-core",
-        "ver": COMFYUI_VERSION,
+        "cnr_id": PACK if ours else "comfy-core",
+        "ver": VERSION if ours else COMFYUI_VERSION,
     }
     if models:
         properties["models"] = list(models)

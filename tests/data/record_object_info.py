@@ -1,10 +1,11 @@
 """Records tests/data/object_info.json from a running ComfyUI.
 
     python main.py --cpu --port 18188 --base-directory SOME_EMPTY_FOLDER     (in ComfyUI's folder)
-    python tests/data/record_object_info.py http://127.0.0.1:18188
+    python tests/data/record_object_info.py http://127.0.0.1:18188 [--kizy: its nodes alone]
 
-Kept are the nodes of ComfyUI itself (no API nodes, no custom nodes). Lists of files on that
-machine are replaced by a fixed list each, so that templates with the well-known names validate.
+Kept are the nodes of ComfyUI itself (no API nodes, no custom nodes), and in a file of their own
+those of Kizy, if its pack is there. Lists of files on that machine are replaced by a fixed list
+each, so that templates with the well-known names validate.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ import requests
 
 TARGET = Path(__file__).with_name("object_info.json")
 
+KIZY_TARGET = TARGET.with_name("object_info_kizy.json")
+
 CORE = ("nodes", "comfy_extras.")
 """Beginnings of `python_module` of ComfyUI's own nodes."""
+KIZY = ("custom_nodes.ComfyUI-Kizy",)
 
 FILES: dict[str, list[str]] = {
     "checkpoints": [
@@ -60,6 +64,9 @@ FILES: dict[str, list[str]] = {
     ],
     "upscale_models": ["RealESRGAN_x4plus.safetensors", "kizy-enlarger-x4.safetensors"],
     "pictures": ["example.png"],
+    "scopes": ["everything", "folder: people"],
+    "bases": ["auto", "starter"],
+    "detectors": ["Kizy"],
 }
 """Folder -> what stands in the place of the machine's own list."""
 
@@ -77,6 +84,9 @@ INPUTS: dict[str, str] = {
     "UpscaleModelLoader.model_name": "upscale_models",
     "LoadImage.image": "pictures",
     "LoadImageMask.image": "pictures",
+    "KizyLoraByIntent.scope": "scopes",
+    "KizyTrainLora.base": "bases",
+    "KizyDetailer.detector": "detectors",
 }
 """Input, with or without its node class -> the folder that its combo lists."""
 
@@ -84,13 +94,13 @@ EMPTIED = ("CLIPVisionLoader", "Load3D", "Load3DAnimation", "LoadVideo", "LoadLa
 """Classes whose combos list other files of the machine: their lists become empty."""
 
 
-def record(url: str) -> dict[str, Any]:
-    """The server's core nodes, without what belongs to that machine alone."""
+def record(url: str, modules: tuple[str, ...] = CORE) -> dict[str, Any]:
+    """The server's nodes of these modules, without what belongs to that machine alone."""
     answer = requests.get(f"{url.rstrip('/')}/object_info", timeout=300)
     answer.raise_for_status()
     kept: dict[str, Any] = {}
     for name, entry in sorted(answer.json().items()):
-        if str(entry.get("python_module", "")).startswith(CORE):
+        if str(entry.get("python_module", "")).startswith(modules):
             kept[name] = _without_machine(name, entry)
     return kept
 
@@ -113,8 +123,15 @@ def _set_choices(spec: list[Any], choices: list[str]) -> None:
         spec[1]["options"] = choices
 
 
-if __name__ == "__main__":
-    recorded = record(sys.argv[1])
+def write(target: Path, recorded: dict[str, Any]) -> None:
     text = json.dumps(recorded, indent=1, ensure_ascii=False, sort_keys=False)
-    TARGET.write_text(text + "\n", encoding="utf-8")
-    print(f"{len(recorded)} nodes, {len(text):,} characters")
+    target.write_text(text + "\n", encoding="utf-8")
+    print(f"{target.name}: {len(recorded)} nodes, {len(text):,} characters")
+
+
+if __name__ == "__main__":
+    kizy = record(sys.argv[1], KIZY)
+    if "--kizy" not in sys.argv:
+        write(TARGET, record(sys.argv[1]))
+    if kizy:
+        write(KIZY_TARGET, kizy)

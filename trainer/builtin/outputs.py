@@ -24,8 +24,8 @@ from . import checkpoints
 class Outputs:
     """Writes into a run's folder and tells of it.
 
-    `weights`: the base's shapes, by kohya name, before anything was put into it. `room`: entered while
-    samples are drawn. `started`: ISO time.
+    `weights`: the base's shapes, by kohya name, before anything was put into it. `room`: entered
+    while samples are drawn. `started`: ISO time.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -253,7 +253,7 @@ class ComfyClient:
         *,
         files: Sequence[SourceFile] = (),
         elsewhere: Callable[[], bool] = lambda: False,
-    ) -> Iterator[ClientEvent]:
+    ) -> Generator[ClientEvent, None, None]:
         """What happens to a job, until it is over: Progress, Preview and Notice, then one Done.
 
         The socket is closed with the generator. Can be called for jobs of earlier processes.

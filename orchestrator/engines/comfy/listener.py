@@ -110,9 +110,9 @@ def _opened(address: Address, client_id: str, timing: Timing) -> websocket.WebSo
 
 def _authorities() -> dict[str, str]:
     """The same as for requests: websocket-client looks elsewhere by itself."""
-    from requests.certs import where
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-    found = authorities() or where()
+    found = authorities() or DEFAULT_CA_BUNDLE_PATH
     return {"ca_cert_path" if Path(found).is_dir() else "ca_certs": found}
 
 

@@ -163,3 +163,12 @@ def test_a_replaced_file_may_be_read_by_others_as_a_new_one(folder: Path) -> Non
 def test_errors_of_the_system_that_are_not_about_storage_pass_through(folder: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(folder / "a.bin"):
         (folder / "gone").read_bytes()
+
+
+def test_a_folder_that_no_system_makes_is_not_writable() -> None:
+    nowhere = Path("/proc/nowhere/deep/a.bin")
+    if not nowhere.parents[2].is_dir():
+        pytest.skip("this system has no /proc")
+    with pytest.raises(StorageError) as caught, replacing(nowhere):
+        pass
+    assert caught.value.code == "folder_not_writable"

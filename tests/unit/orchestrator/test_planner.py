@@ -249,9 +249,8 @@ def test_the_feather_stays_within_what_a_request_may_ask(width: int) -> None:
     [
         {"video": {"seconds": 2}},
         {"controls": [{"kind": "canny", "picture": "c.png"}]},
-        {"improve": [{"what": "faces"}]},
     ],
-    ids=["video", "controls", "improve"],
+    ids=["video", "controls"],
 )
 def test_what_the_engine_cannot_do_is_refused(asked: dict) -> None:
     with pytest.raises(InputError) as caught:

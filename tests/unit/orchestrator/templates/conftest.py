@@ -37,7 +37,9 @@ MODELS = {
 
 @pytest.fixture(scope="session")
 def recorded() -> dict[str, Any]:
-    return json.loads(OBJECT_INFO.read_text(encoding="utf-8"))
+    files = (OBJECT_INFO, OBJECT_INFO.with_name("object_info_kizy.json"))
+    core, kizy = (json.loads(file.read_text(encoding="utf-8")) for file in files)
+    return core | kizy
 
 
 @pytest.fixture

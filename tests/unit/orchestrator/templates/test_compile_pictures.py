@@ -227,3 +227,18 @@ def test_a_strength_of_nothing_samples_nothing(make_plan: MakePlan, server: Serv
     compiled = compiled_on(server, make_plan("sdxl", start=0.0))
     assert node(compiled, "Sample")["inputs"]["denoise"] == 0.0
     assert compiled.samplers == {}
+
+
+def test_a_picture_that_is_only_enlarged_is_not_sampled(
+    make_plan: MakePlan, server: ServerFacts
+) -> None:
+    given = PlannedStart(picture=InputPicture(path="given.png", sha256="1" * 64), strength=0)
+    plan = make_plan(
+        "starter", start=0.0, stages=(ENLARGE,), output_width=200, output_height=120
+    ).model_copy(update={"start": given})
+    compiled = compiled_on(server, plan)
+    assert "Sample" not in titles(compiled)
+    assert source(compiled, "Enlarge", "image") == "Start picture on white"
+    final = node(compiled, "Scale to final size")["inputs"]
+    assert (final["width"], final["height"]) == (200, 120)
+    assert compiled.samplers == {}

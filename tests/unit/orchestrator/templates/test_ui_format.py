@@ -97,16 +97,19 @@ def test_the_files_are_what_the_script_writes() -> None:
     assert stale == [], "run python -m kizy.orchestrator.templates.write_workflows"
 
 
-def test_the_seven_are_there_with_a_thumbnail_each() -> None:
+def test_the_ten_are_there_with_a_thumbnail_each() -> None:
     assert {path.stem for path in WORKFLOWS_FOLDER.glob("*.jpg")} == set(PAGES)
     assert sorted(PAGES) == [
+        "Choose my LoRAs",
         "ControlNet with SDXL",
         "Enlarge",
         "First picture",
+        "Fix faces",
         "Image to image",
         "Inpaint",
         "Text to image with FLUX.1-schnell",
         "Text to image with SDXL",
+        "Train a LoRA from photos",
     ]
 
 
