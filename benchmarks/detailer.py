@@ -144,7 +144,10 @@ def seams() -> dict[str, Any]:
 
 
 def working_sizes() -> dict[str, Any]:
-    """Pixels of a square face's side as the model sees it, and how far the peer shifts it."""
+    """Pixels of a square face's side as the model sees it.
+
+    And of a crop's side, how many the server cuts off for the peer; the rest is stretched back.
+    """
     found: dict[str, Any] = {}
     for name, capacity in FAMILIES.items():
         sizes = []
@@ -156,8 +159,9 @@ def working_sizes() -> dict[str, Any]:
     scales = [min(512 / side, 1024 / (3 * side)) for side in (40, 80, 160, 320)]
     pairs = zip(scales, (40, 80, 160, 320), strict=True)
     found["peer"] = round(statistics.mean(scale * side for scale, side in pairs))
-    uneven = [round(3 * side * min(512 / side, 1024 / (3 * side))) for side in range(40, 321, 7)]
-    found["peer's largest shift"] = max((length - 8 * (length // 8)) / 2 for length in uneven)
+    # Of a face that is a quarter higher than wide, the crop's narrow side.
+    narrow = [round(1024 * (3 * side) / (3 * round(1.25 * side))) for side in range(40, 321)]
+    found["pixels that the peer loses"] = max(length % 8 for length in narrow)
     return found
 
 
@@ -219,8 +223,9 @@ def _scene(width: int, height: int, cell: int) -> Image.Image:
 
 
 def _lighter(piece: Image.Image) -> Image.Image:
-    """What a model makes of it here: the same, 14 steps lighter and a little warmer."""
-    values = np.asarray(piece).astype(int) + np.array([18, 14, 8])
+    """What a model makes of it here: the same, lighter towards one side and a little warmer."""
+    values = np.asarray(piece).astype(float) + np.array([18, 14, 8])
+    values += np.linspace(-8, 8, piece.width)[None, :, None]
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
 
 

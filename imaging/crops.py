@@ -15,9 +15,10 @@ from PIL import Image
 from .areas import Area
 from .blend import on_white
 
-AROUND = 1.5
+AROUND = 1.4
 """Sides of the crop against those of a face: enough to see how the light falls and where hair is,
-and the face still gets two thirds of what the model draws. The Impact Pack's 3.0 leaves a third."""
+and the face still gets seven tenths of what the model draws, where the Impact Pack's 3.0 leaves it
+a third."""
 
 ELLIPSE = 1.3
 """What of that the area itself takes: an ellipse is that much larger than its face."""

@@ -57,7 +57,7 @@ class Detector:
 
 
 PHOTOS = Detector("photo", centerface.find, 0.45, (640, 2560), 1024)
-DRAWN = Detector("drawn", drawn_faces.find, 0.45, (256, 1024), 512)
+DRAWN = Detector("drawn", drawn_faces.find, 0.45, (256, 1024), 1024)
 DETECTORS = (PHOTOS, DRAWN)
 
 

@@ -16,8 +16,8 @@ FIELD = 48
 REACH = 0.12
 """How far a difference at the border works inwards, as a share of the longer side."""
 
-SEAM = 0.75
-"""Up to this share of the new picture, a place belongs to the border."""
+BORDER = 0.06
+"""How far inwards a mask's border reaches, as a share of the longer side."""
 
 
 def put_together(
@@ -45,25 +45,24 @@ def put_together(
 
 
 def matched(new: np.ndarray, old: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`new` with the colours that `old` has around the mask, float32.
+    """`new` with the colours that `old` has at the mask's border, float32.
 
-    The difference between both, where the mask is low, is spread smoothly over the rest: like
+    The difference between both there, inside the mask, is spread smoothly over the rest: like
     seamless cloning (Perez et al., 2003, "Poisson Image Editing"), by a blur instead of an
     equation. `new`, `old`: height x width x 3; `mask`: 0 to 1.
     """
     height, width = mask.shape
     rows, columns = _cells(height, width)
-    border = np.clip((SEAM - mask) / SEAM, 0, 1) ** 2
     down, across = _averages(height, rows), _averages(width, columns)
-    weight = down @ border @ across.T
-    blur_down, blur_across = _blur(rows, max(rows, columns)), _blur(columns, max(rows, columns))
-    around = blur_down @ weight @ blur_across.T
-    difference = (old.astype(np.float32) - new) * border[..., None]
+    inside = (mask > 0).astype(np.float32)
+    # What lies deep inside is meant to be different.
+    border = np.clip(1 - _blurred(down @ mask @ across.T, BORDER), 0, 1) ** 2
+    around = _blurred(border * (down @ inside @ across.T), REACH)
+    difference = (old.astype(np.float32) - new) * inside[..., None]
     field = np.empty((height, width, 3), np.float32)
     for channel in range(3):
-        small = down @ difference[..., channel] @ across.T
-        small = blur_down @ small @ blur_across.T / np.maximum(around, 1e-6)
-        grown = Image.fromarray(small.astype(np.float32))
+        apart = _blurred(border * (down @ difference[..., channel] @ across.T), REACH)
+        grown = Image.fromarray((apart / np.maximum(around, 1e-9)).astype(np.float32))
         field[..., channel] = np.asarray(grown.resize((width, height), Image.Resampling.BICUBIC))
     return new + field
 
@@ -125,8 +124,16 @@ def _averages(length: int, cells: int) -> np.ndarray:
     return (shares / shares.sum(1, keepdims=True)).astype(np.float32)
 
 
-def _blur(cells: int, longest: int) -> np.ndarray:
-    """cells x cells: a Gaussian with a wide foot, so that every cell is reached."""
-    apart = np.subtract.outer(np.arange(cells), np.arange(cells)) / (REACH * longest)
+def _blurred(values: np.ndarray, reach: float) -> np.ndarray:
+    """By a Gaussian, whose `reach` is a share of the longer side, with a wide foot: so that every
+    cell is reached. Values, not sums: what is 1 everywhere stays 1.
+    """
+    rows, columns = values.shape
+    down, across = (_gaussian(cells, reach * max(rows, columns)) for cells in (rows, columns))
+    return down @ values @ across.T
+
+
+def _gaussian(cells: int, deviation: float) -> np.ndarray:
+    apart = np.subtract.outer(np.arange(cells), np.arange(cells)) / deviation
     weights = np.exp(-0.5 * apart**2) + 1e-3 * np.exp(-0.5 * (apart / 6) ** 2)
-    return weights.astype(np.float32)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)

@@ -38,7 +38,7 @@ def choice_text(
     if choice.runners_up:
         told = [f"  {card.name}: {why}" for card, why in choice.runners_up[:RUNNERS_UP]]
         parts.append("\n".join(("Looked at, not taken:", *told)))
-    if choice.by_words_only and not more:
+    if choice.by_words_only and (used or choice.runners_up) and not more:
         parts.append("Found by words alone: this ComfyUI lacks what is needed to go by meaning.")
     parts += [notice for notice in (*choice.notices, *more) if notice]
     return "\n\n".join(parts)

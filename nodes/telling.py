@@ -13,6 +13,10 @@ class KizyNodeError(Exception):
     """What the page shows: the message, what to do, and the code to look for in docs/errors.md."""
 
 
+# The page shows the kind of an error with its module, which here is a path of ComfyUI's.
+KizyNodeError.__module__ = "kizy"
+
+
 def in_plain_words(execute: Callable[..., Any]) -> Callable[..., Any]:
     """Turn Kizy's errors into the text that a person sees on the node."""
 

@@ -171,15 +171,25 @@ class KizyTrainLora(io.ComfyNode):
 
 def bases() -> list[str]:
     """auto, the starter, and what is installed here and in ComfyUI's list of checkpoints."""
-    from ..catalog.models import list_models
+    listed = [name for name in _host.models_listed("checkpoints") if "kizy-starter" not in name]
+    return list(dict.fromkeys([AUTO, STARTER, *_own_models(), *listed]))
+
+
+def _own_models() -> list[str]:
+    """Those in Kizy's own folder."""
     from ..core.errors import KizyError
+    from ..core.home import models_folder
+
+    folder = models_folder()
+    # ComfyUI asks while it starts; what reads models is imported only where there are any.
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return []
+    from ..catalog.models import list_models
 
     try:
-        own = [entry.name for entry in list_models() if entry.name != STARTER]
+        return [entry.name for entry in list_models() if entry.name != STARTER]
     except (KizyError, OSError):
-        own = []
-    listed = [name for name in _host.models_listed("checkpoints") if "kizy-starter" not in name]
-    return list(dict.fromkeys([AUTO, STARTER, *own, *listed]))
+        return []
 
 
 def _places(files: str) -> list[Path]:

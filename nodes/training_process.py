@@ -20,7 +20,8 @@ from ..core.home import cache_folder, home
 
 WORKER = "orchestrator.train_worker"
 NEEDED = ("diffusers", "peft", "accelerate", "transformers", "imagehash", "av", "psutil")
-VARIABLE = "KIZY_PYTHON"
+VARIABLES = ("KIZY_PYTHON", "KIZY_TRAINER__INTERPRETER")
+"""They come before `interpreter` in the table [trainer] of kizy.toml."""
 PROBE = (
     "import importlib.util as u, sys; sys.exit(any(u.find_spec(n) is None for n in sys.argv[1:]))"
 )
@@ -38,8 +39,9 @@ def interpreter() -> str:
     """
     if all(find_spec(name) is not None for name in NEEDED):
         return sys.executable
-    given = os.environ.get(VARIABLE) or _set_in_file()
+    given = next(filter(None, map(os.environ.get, VARIABLES)), None) or _set_in_file()
     if given is not None:
+        given = str(Path(given).expanduser())
         if _has_all(given):
             return given
         message = f"The interpreter {given} lacks what training needs."

@@ -184,15 +184,19 @@ class CaptionsSettings(RerankSettings):
 
 
 class TrainerSettings(BaseModel):
-    """The [trainer] table. `kohya`: the folder of sd-scripts; `kohya_interpreter`: its Python."""
+    """The [trainer] table. `kohya`: the folder of sd-scripts; `kohya_interpreter`: its Python.
+
+    `interpreter`: the Python that trains for ComfyUI's Train node, which reads it by itself.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
+    interpreter: Path | None = None
     kohya: Path | None = None
     kohya_interpreter: Path | None = None
     captions: CaptionsSettings = CaptionsSettings()
 
-    @check("kohya", "kohya_interpreter")
+    @check("interpreter", "kohya", "kohya_interpreter")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
         return path.expanduser() if path is not None else None

@@ -8,6 +8,9 @@ const EXPLAINED = "kizy_told";
 const PICTURES = ".zip,.png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff,.heic";
 const LINE = 14;
 const MOST_LINES = 22;
+// Lines of the explanation that have room in any case. It is there from the beginning: the page
+// puts previews behind what is there.
+const LINES = { KizyLoraByIntent: 8, KizyTrainLora: 2, KizyDetailer: 2 };
 
 const WORDS = {
   en: {
@@ -17,7 +20,9 @@ const WORDS = {
     answered: (status) => `ComfyUI answered ${status}.`,
     more: "more options",
     fewer: "fewer options",
-    here: "After a run: what was picked, and why.",
+    KizyLoraByIntent: "After a run: what was picked, and why.",
+    KizyTrainLora: "After a run: how it went.",
+    KizyDetailer: "After a run: what was found.",
   },
   de: {
     choose: "Bilder oder Zip auswählen",
@@ -26,7 +31,9 @@ const WORDS = {
     answered: (status) => `ComfyUI hat mit ${status} geantwortet.`,
     more: "mehr Optionen",
     fewer: "weniger Optionen",
-    here: "Nach dem Ausführen: was gewählt wurde, und warum.",
+    KizyLoraByIntent: "Nach dem Ausführen: was gewählt wurde, und warum.",
+    KizyTrainLora: "Nach dem Ausführen: wie es ging.",
+    KizyDetailer: "Nach dem Ausführen: was gefunden wurde.",
   },
 };
 
@@ -53,10 +60,8 @@ function notSaved(widget) {
   return widget;
 }
 
-// A read-only field below the others; `least`: lines that have room in any case.
-function explanation(node, least) {
-  const found = node.widgets?.find((one) => one.name === EXPLAINED);
-  if (found) return found;
+// A read-only field below the others.
+function addExplanation(node) {
   const made = ComfyWidgets.STRING(node, EXPLAINED, ["STRING", { multiline: true }], app);
   const widget = notSaved(made.widget);
   // The page makes a place for a link beside each widget; nothing can be linked to this one.
@@ -66,19 +71,20 @@ function explanation(node, least) {
   if (area) {
     area.readOnly = true;
     area.style.opacity = 0.8;
-    area.placeholder = words().here;
+    area.placeholder = words()[node.comfyClass];
   }
   widget.options.getMinHeight = () => {
     const letters = Math.max(20, (node.size[0] - 50) / 5.6);
     const lines = String(widget.value ?? "").split("\n");
     const shown = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / letters)), 0);
-    return Math.min(MOST_LINES, Math.max(least, shown)) * LINE + 12;
+    return Math.min(MOST_LINES, Math.max(LINES[node.comfyClass], shown)) * LINE + 12;
   };
-  return widget;
 }
 
 function showText(node, text) {
-  explanation(node, 2).value = text;
+  const widget = node.widgets?.find((one) => one.name === EXPLAINED);
+  if (!widget) return;
+  widget.value = text;
   requestAnimationFrame(() => grow(node));
 }
 
@@ -145,25 +151,40 @@ function addChooser(node) {
   };
 }
 
+// Folded widgets are not drawn; that they take no room has to be said to each.
+function setRoom(node, folded) {
+  for (const one of folded) {
+    if (node.showAdvanced) delete one.computeSize;
+    else one.computeSize = () => [0, -4];
+  }
+}
+
 // Newer pages fold such widgets away by themselves, and have a button of their own for it.
 function foldAdvanced(node) {
   const folded = node.widgets?.filter((one) => one.options?.advanced) ?? [];
   if (!folded.length || typeof node.toggleAdvanced !== "function") return;
   if (folded.every((one) => one.advanced)) return;
   for (const one of folded) one.advanced = true;
+  setRoom(node, folded);
   const button = notSaved(node.addWidget("button", "kizy_more", null, () => node.toggleAdvanced()));
-  Object.defineProperty(button, "label", {
-    get: () => (node.showAdvanced ? words().fewer : words().more),
-    set: () => {},
-    configurable: true,
-  });
-  const toggle = node.toggleAdvanced;
-  node.toggleAdvanced = function (...args) {
+  const show = () => {
+    setRoom(node, folded);
+    button.label = node.showAdvanced ? words().fewer : words().more;
+  };
+  show();
+  const configured = node.onConfigure;
+  node.onConfigure = function (...args) {
+    const result = configured?.apply(this, args);
+    show();
+    return result;
+  };
+  node.toggleAdvanced = function () {
     const before = this.computeSize()[1];
-    toggle.apply(this, args);
-    // It grew by what was unfolded, and becomes as small again.
+    this.showAdvanced = !this.showAdvanced;
+    show();
     const change = this.computeSize()[1] - before;
-    if (change < 0) this.setSize([this.size[0], this.size[1] + change]);
+    this.setSize([this.size[0], this.size[1] + change]);
+    grow(this);
   };
 }
 
@@ -182,7 +203,7 @@ app.registerExtension({
     if (!node.comfyClass?.startsWith("Kizy")) return;
     if (node.comfyClass === "KizyTrainLora") addChooser(node);
     foldAdvanced(node);
-    if (node.comfyClass === "KizyLoraByIntent") explanation(node, 8);
+    if (node.comfyClass in LINES) addExplanation(node);
     grow(node);
   },
 });

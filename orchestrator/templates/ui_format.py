@@ -34,8 +34,8 @@ _SIZES = {
     "PreviewImage": (320, 320),
     "SaveImage": (400, 460),
     "KizyLoraByIntent": (400, 560),
-    "KizyTrainLora": (400, 520),
-    "KizyDetailer": (380, 560),
+    "KizyTrainLora": (400, 440),
+    "KizyDetailer": (380, 460),
     "KizySave": (400, 460),
 }
 """Of the nodes that show a text or a picture: (width, height)."""
