@@ -186,8 +186,8 @@ def impact(
     rest = ((drawn.width - eight[0]) // 2, (drawn.height - eight[1]) // 2)
     drawn = drawn.crop((*rest, rest[0] + eight[0], rest[1] + eight[1])).resize(piece.size)
     mask = Image.new("L", piece.size)
-    inner = (face.left - left, face.top - top, face.right - left, face.bottom - top)
-    mask.paste(255, tuple(int(v) + d for v, d in zip(inner, (-10, -10, 10, 10), strict=True)))
+    x, y = int(face.left - left), int(face.top - top)
+    mask.paste(255, (x - 10, y - 10, int(x + width) + 10, int(y + height) + 10))
     result = picture.copy()
     result.paste(drawn, (left, top), mask.filter(ImageFilter.GaussianBlur(5)))
     return result

@@ -119,7 +119,8 @@ def _parts(marked: np.ndarray) -> list[tuple[int, int, int, int, np.ndarray]]:
 def _any_in_cells(marked: np.ndarray, cell: int) -> np.ndarray:
     height, width = marked.shape
     padded = np.pad(marked, ((0, -height % cell), (0, -width % cell)))
-    return padded.reshape(padded.shape[0] // cell, cell, -1, cell).any((1, 3))
+    cells = padded.reshape(padded.shape[0] // cell, cell, -1, cell)
+    return np.logical_or.reduce(cells, axis=(1, 3))
 
 
 def _labelled(cells: np.ndarray) -> tuple[np.ndarray, int]:

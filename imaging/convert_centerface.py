@@ -50,8 +50,8 @@ def names() -> Iterator[str]:
 
 def tensors(data: bytes) -> dict[str, np.ndarray]:
     """float32 arrays by our names; normalisations are folded into the layers before them."""
-    import onnx
-    from onnx import numpy_helper
+    import onnx  # pyright: ignore[reportMissingImports]
+    from onnx import numpy_helper  # pyright: ignore[reportMissingImports]
 
     graph: Any = onnx.load_from_string(data).graph
     values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}

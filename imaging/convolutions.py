@@ -106,4 +106,5 @@ def peaks(heat: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     for down in range(3):
         for right in range(3):
             np.maximum(largest, padded[down : down + height, right : right + width], out=largest)
-    return np.nonzero((heat >= threshold) & (heat == largest))
+    rows, columns = np.nonzero((heat >= threshold) & (heat == largest))
+    return rows, columns

@@ -156,7 +156,8 @@ class KizyTrainLora(io.ComfyNode):
                     if event.get("state") == "failed":
                         raise error_of(event)
                     result = str(event.get("result") or "")
-                    _host.show_text(node, str(event.get("why") or "Done."))
+                    why = str(event.get("why") or "")
+                    _host.show_text(node, f"Kept: {why}." if why and result else "Done.")
         finally:
             shutil.rmtree(own, ignore_errors=True)
         if not result:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
+from ..catalog.card import Card
 from ..catalog.family import Family, family, load_families
 from ..catalog.models import STARTER, ModelEntry
 from ..core.errors import EngineError, InputError, UnknownNameError, nearest
 from ..core.plan import ModelFile
-from ..core.request import GenerationRequest
+from ..core.request import GenerationRequest, LoraChoice
 from .engines.base import COMFYUI
+from .engines.comfy.lora_sending import takes_loras
 from .engines.comfy.models import entry, family_of, model_names
 from .lora_choice import Reach, choose, families_of, keys_on, may_pick, named_in
 from .model_choice import choose_model
 from .planner import ENLARGER, EngineFacts, LoraChoices
+from .server_loras import BEGIN, name_on_server
 from .shelf import Shelf
 from .templates.names import enlarger_name, find_name, stem
 from .templates.server import ServerFacts
@@ -25,11 +30,15 @@ GIGABYTE = 1e9
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answered. `memory`: bytes of its largest GPU, None if it has none."""
+    """A server that answered. `memory`: bytes of its largest GPU, None if it has none.
+
+    `cards`: its LoRAs, where Kizy's pack tells them.
+    """
 
     name: str
     facts: ServerFacts
     memory: int | None
+    cards: tuple[Card, ...] = ()
 
 
 class ComfyOffer:
@@ -63,21 +72,50 @@ class ComfyOffer:
         listed = dict.fromkeys(
             name for s in self._servers for name in s.facts.choices("LoraLoader", "lora_name")
         )
-        if not listed and not named:
+        receiving = any(takes_loras(server.facts) for server in self._servers)
+        if not listed and not named and not receiving:
             return LoraChoices()
         library = self._shelf.library()
-        reach = keys_on(listed, library.cards)
+        own = [card for card in library.cards if name_on_server(card) is None]
+        reach = keys_on(listed, own)
+        there = self._only_there(listed, set(reach.values()))
+        self._shelf.welcome(there)
+        library = self._shelf.library()
+        reach |= {card.key: name_on_server(card) or "" for card in there}
+        sent = {card.key for card in own if card.key not in reach} if receiving else set()
+        reach |= {key: Path(key).name for key in sent}
         others: dict[str, str] = {}
+        renamed: dict[str, str] = {}
         for choice in named:
             if any(library.cards[at].key in reach for at in library.find(choice.name)):
                 continue
             found = find_name(choice.name, listed)
+            if found is None and receiving and Path(choice.name).is_file():
+                continue
             if found is None:
                 hint = nearest(choice.name, (stem(name) for name in listed))
                 message = f'No server has a LoRA called "{choice.name}". {hint}'.strip()
                 raise UnknownNameError("lora_unknown", message)
-            others[choice.name] = found
-        return choose(request, model, self._shelf, Reach(reach, others), style=style)
+            card = next((card for card in there if name_on_server(card) == found), None)
+            if card is not None:
+                renamed[choice.name] = card.key
+            else:
+                others[choice.name] = found
+        asked = request.model_copy(update={"loras": _renamed(request.loras, renamed)})
+        found_reach = Reach(reach, others, frozenset(sent), receiving=receiving)
+        return choose(asked, model, self._shelf, found_reach, style=style)
+
+    def _only_there(self, listed: Iterable[str], known: Collection[str]) -> list[Card]:
+        """Cards of files that servers have and this machine has not; of one name, the first."""
+        wanted = set(listed) - set(known)
+        found: dict[str, Card] = {}
+        for server in self._servers:
+            for card in server.cards:
+                name = name_on_server(card)
+                match = next((n for n in wanted if n.replace("\\", "/") == name), None)
+                if match is not None and match not in found:
+                    found[match] = card.model_copy(update={"key": BEGIN + match})
+        return list(found.values())
 
     def engine(self, facts: Family) -> EngineFacts:
         """What there is on any of the servers: a picture goes to one that has all it needs.
@@ -151,6 +189,16 @@ class ComfyOffer:
             raise EngineError("server_model_missing", message)
         best = entries[choice.model.key]
         return (entry(STARTER, STARTER) if best.family == STARTER else best), choice.why
+
+
+Loras = tuple[LoraChoice, ...] | Literal["auto", "none"]
+
+
+def _renamed(loras: Loras, names: Mapping[str, str]) -> Loras:
+    """What a request names, by other names where these are known."""
+    if isinstance(loras, str) or not names:
+        return loras
+    return tuple(one.model_copy(update={"name": names.get(one.name, one.name)}) for one in loras)
 
 
 def _family_or_none(name: str) -> Family | None:

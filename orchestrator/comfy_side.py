@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from ..catalog.card import Card
 from ..core import home
 from ..core.errors import EngineError, KizyError
 from .comfy_offer import ComfyOffer, Server
@@ -21,6 +22,7 @@ from .engines.comfy.pool import Pool
 from .engines.comfy.saved import SavedPictures
 from .engines.comfy.supervise import start_detached
 from .engines.comfy.users import User
+from .server_loras import server_cards
 from .settings import Settings
 from .shelf import Shelf
 from .storage.pictures import PictureFolder
@@ -166,4 +168,8 @@ def _ask(client: ComfyClient, *, fresh: bool) -> Server | KizyError:
     except KizyError as error:
         return error
     memory = [device.total for device in stats.devices if device.name != "cpu"]
-    return Server(client.address.name, facts, max(memory, default=None))
+    # Without them it draws all the same; LoRAs that lie there alone are then known by name only.
+    cards: tuple[Card, ...] = ()
+    with contextlib.suppress(KizyError):
+        cards = server_cards(client.lora_catalog())
+    return Server(client.address.name, facts, max(memory, default=None), cards)

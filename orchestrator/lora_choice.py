@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ..catalog.card import Card
 from ..catalog.card_words import describe
+from ..catalog.cards import key_of
 from ..catalog.lora_tags import lora_tags
 from ..catalog.loras import file_sha256, read_lora
 from ..catalog.models import ModelEntry
@@ -16,6 +17,7 @@ from ..core.errors import InputError, KizyError, ModelFileError, StorageError, U
 from ..core.plan import ModelFile
 from ..core.request import GenerationRequest, LoraChoice
 from .planner import ChosenLora, LoraChoices
+from .server_loras import name_on_server
 from .shelf import Shelf
 
 AUTO = "auto"
@@ -66,17 +68,24 @@ class Reach:
     """The LoRAs that an engine can load.
 
     `names`: key of a card -> how the engine calls it; None: it loads them by path. `others`: what
-    it has and Kizy has not read, by the names that were asked for.
+    it has and Kizy has not read, by the names that were asked for. `sent`: keys of those that lie
+    here and are sent to it first. `receiving`: it takes any file that lies here.
     """
 
     names: Mapping[str, str] | None = None
     others: Mapping[str, str] | None = None
+    sent: frozenset[str] = frozenset()
+    receiving: bool = False
 
     def file(self, card: Card) -> ModelFile:
+        if name_on_server(card) is not None and self.names is not None:
+            return ModelFile(name=self.names[card.key])
         path = Path(card.key)
         sha256 = file_sha256(path)
         if self.names is not None:
-            return ModelFile(name=self.names[card.key], sha256=sha256)
+            here = card.key in self.sent or card.key not in self.names
+            name = self.names.get(card.key, path.name)
+            return ModelFile(name=name, path=str(path) if here else None, sha256=sha256)
         return ModelFile(name=path.stem, path=str(path), sha256=sha256)
 
 
@@ -110,7 +119,7 @@ def choose(
         variant=model.variant,
         named=[_named(choice) for choice in known],
         max_loras=None if free else 0,
-        only=None if reach.names is None else set(reach.names),
+        only=None if reach.names is None else _reached(reach, known),
     )
     for refused in found.refused:
         raise _refusal(refused)
@@ -121,6 +130,14 @@ def choose(
         notices=found.notices if free else (),
         by_words_only=found.by_words_only and free,
     )
+
+
+def _reached(reach: Reach, named: Iterable[LoraChoice]) -> set[str]:
+    """Keys of what can be picked; a file that was named by its path may be sent."""
+    keys = set(reach.names or ())
+    if reach.receiving:
+        keys |= {key_of(Path(one.name).absolute()) for one in named if Path(one.name).is_file()}
+    return keys
 
 
 def keys_on(listed: Iterable[str], cards: Iterable[Card]) -> dict[str, str]:

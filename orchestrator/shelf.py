@@ -110,6 +110,13 @@ class Shelf:
             self._library = Library.of(cards, self._index.meanings())
         return self._library
 
+    def welcome(self, cards: Sequence[Card]) -> None:
+        """Take cards of LoRAs that lie elsewhere, such as on a server, into the library."""
+        new = {card.key: card for card in cards if self._guests.get(card.key) != card}
+        if new:
+            self._guests |= new
+            self._forget()
+
     def files(self) -> Sequence[FileRecord]:
         """Every file, by path; broken ones too. Scans on first use."""
         if self._scanned is None:

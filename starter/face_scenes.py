@@ -210,8 +210,8 @@ def _tinted(rng: random.Random, glyph: Image.Image) -> Image.Image:
         flat = ImageOps.grayscale(flat).convert("RGB")
     elif draw < 0.5:
         hue, saturation, value = flat.convert("HSV").split()
-        turn = rng.randint(0, 255)
-        hue = hue.point(lambda level: (level + turn) % 256)
+        turned = (np.asarray(hue).astype(int) + rng.randint(0, 255)) % 256
+        hue = Image.fromarray(turned.astype(np.uint8))
         flat = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
     flat = ImageEnhance.Brightness(flat).enhance(rng.uniform(0.75, 1.2))
     flat = ImageEnhance.Contrast(flat).enhance(rng.uniform(0.7, 1.2))

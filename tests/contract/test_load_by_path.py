@@ -59,6 +59,10 @@ def add_model_folder_path(kind, folder, is_default=False):
 
 folders, known = {}, [base("SD15")]
 module("comfy")
+class KSampler:
+    SAMPLERS, SCHEDULERS = ["euler"], ["simple"]
+
+module("comfy.samplers", KSampler=KSampler)
 module("comfy.latent_formats", LatentFormat=base("LatentFormat"))
 module("comfy.model_base", ModelType=base("ModelType"))
 module("comfy.sd1_clip", **{
@@ -68,7 +72,24 @@ module("comfy.supported_models", models=known)
 module("comfy.supported_models_base", BASE=base("BASE"), ClipTarget=base("ClipTarget"))
 module("comfy.text_encoders")
 module("comfy.text_encoders.bert", BertModel=base("BertModel"))
-module("folder_paths", add_model_folder_path=add_model_folder_path)
+module(
+    "folder_paths",
+    add_model_folder_path=add_model_folder_path,
+    get_filename_list=lambda kind: ["people/nadia.safetensors", "b.safetensors"],
+)
+module("nodes", NODE_CLASS_MAPPINGS={})
+"""
+# What it does then: the page's lists are made of these.
+SCHEMAS = """
+schemas = [node.GET_SCHEMA() for node in nodes]
+print(json.dumps({
+    "nodes": {schema.node_id: schema.category for schema in schemas},
+    "choices": {
+        f"{schema.node_id}.{one.id}": one.about["options"]
+        for schema in schemas for one in schema.inputs if "options" in one.about
+    },
+    "after": sorted(sys.modules),
+}))
 """
 OFFERED = """
 asyncio.run(module.comfy_entrypoint())
@@ -136,14 +157,44 @@ def test_no_module_is_called_kizy(loaded: dict[str, Any]) -> None:
     assert "kizy" not in tops(loaded["after"])
 
 
-def test_the_starter_and_the_enlarger_are_offered_once(
-    load: Callable[[str], Any], pack: Path
+@pytest.fixture
+def described(
+    load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """What the nodes say of themselves, in a ComfyUI that Kizy has never run in."""
+    monkeypatch.setenv("KIZY_HOME", str(tmp_path / "never"))
+    return json.loads(load(COMFYUI + LOAD + SCHEMAS).stdout.splitlines()[1])
+
+
+def test_these_are_the_nodes(described: dict[str, Any]) -> None:
+    names = ("KizyLoraByIntent", "KizyTrainLora", "KizyDetailer", "KizySave")
+    assert described["nodes"] == dict.fromkeys(names, "Kizy")
+
+
+def test_their_lists_show_what_comfyui_has(described: dict[str, Any]) -> None:
+    choices = described["choices"]
+    assert choices["KizyLoraByIntent.scope"] == ["everything", "folder: people"]
+    assert choices["KizyTrainLora.base"][:2] == ["auto", "starter"]
+    assert "b.safetensors" in choices["KizyTrainLora.base"]
+
+
+def test_describing_them_imports_nothing_heavy(described: dict[str, Any]) -> None:
+    # pydantic's models take longer than all else that the pack needs at the start.
+    assert tops(described["after"]) & (HEAVY | {"pydantic", "aiohttp", "yaml"}) == set()
+
+
+def test_the_starter_the_enlarger_and_trained_loras_are_offered_once(
+    load: Callable[[str], Any], pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("KIZY_HOME", str(tmp_path / "home"))
     first, offered = map(json.loads, load(COMFYUI + LOAD + OFFERED).stdout.splitlines())
     assert offered["families"] == ["SD15", "KizyStarter"]
     weights = pack / "starter" / "weights"
-    kinds = ("checkpoints", "upscale_models")
-    assert offered["folders"] == {kind: [str(weights / kind)] for kind in kinds}
+    assert offered["folders"] == {
+        "checkpoints": [str(weights / "checkpoints")],
+        "upscale_models": [str(weights / "upscale_models")],
+        "loras": [str(tmp_path / "home" / "loras")],
+    }
     assert tops(first["after"]) & HEAVY == set()
 
 

@@ -11,7 +11,10 @@ import pytest
 import requests
 import torch
 from kizy.core.picture_files import read_plan
+from kizy.core.request import GenerationRequest
 from kizy.drawing.starter_model import StarterModel
+from kizy.orchestrator.app import App
+from kizy.orchestrator.settings import ServerSettings, Settings
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import save_file
 
@@ -340,3 +343,32 @@ def test_a_mask_that_is_not_wired_says_what_to_do(comfyui: RunningComfyUI) -> No
     name = comfyui.put_input(smiley(128), "alone.png")
     with pytest.raises(ComfyUIError, match="There is no mask"):
         comfyui.run(detail_graph(name, what="everything in the mask"))
+
+
+@pytest.mark.usefixtures("library")
+def test_a_lora_trained_here_is_picked_and_drawn_there_and_one_there_is_picked_from_here(
+    comfyui: RunningComfyUI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines: the LoRAs of one are not those of the other."""
+    home = tmp_path / "home"
+    (home / "loras").mkdir(parents=True)
+    monkeypatch.setenv("KIZY_HOME", str(home))
+    lora_file(home / "loras" / "comet.safetensors", "Comet Crayon", "cmtcr", "wax crayon comets")
+    app = App(
+        pictures=tmp_path / "pictures",
+        settings=Settings(servers=(ServerSettings(url=comfyui.url),), engine="comfyui"),
+    )
+    try:
+        for prompt, trigger in (
+            ("a fish in comet crayon style", "cmtcr"),
+            ("a heron, ink wash painting", "inkwsh"),
+        ):
+            request = GenerationRequest(prompt=prompt, model="starter", steps=2, seed=1)
+            plan = app.plan(request)
+            assert trigger in plan.prompt
+            events = list(app.follow(app.start(plan)))
+            assert events[-1].kind == "end"
+            assert events[-1].error is None
+    finally:
+        app.close()
+    assert (comfyui.base / "models" / "loras" / "comet.safetensors").is_file()

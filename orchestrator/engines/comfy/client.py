@@ -35,11 +35,14 @@ from .follow import Follower
 from .http import Http
 from .jobs import Jobs
 from .listener import Listener
+from .lora_sending import takes_loras
 from .outputs import ending_of
 from .progress import Tracker
 from .timing import Timing
 
 _STOP_TRIES = 20
+CATALOG_BYTES = 200_000_000
+"""Of what a server tells about its LoRAs."""
 
 
 class ComfyClient:
@@ -123,6 +126,30 @@ class ComfyClient:
             # A file of that name and other content was cut short on its way.
             self._send_picture(picture, path.name, folder, overwrite=True)
         return name
+
+    def send_lora(self, file: Path, sha256: str | None) -> str:
+        """Put a LoRA among the server's, through the route of Kizy's pack; its name there.
+
+        A file that is there already is not kept twice. Raises EngineError `server_refused`,
+        OSError if the file cannot be read.
+        """
+        answer = self._http.send_file("/kizy/loras", file, {"name": file.name}, sha256)
+        if not isinstance(answer, dict) or not isinstance(answer.get("name"), str):
+            raise reach.malformed(self.address, "/kizy/loras", str(answer))
+        return answer["name"]
+
+    def lora_catalog(self) -> list[dict[str, Any]]:
+        """The LoRAs as the server's own Kizy reads them; [] where the pack is not installed.
+
+        Raises EngineError.
+        """
+        if not takes_loras(self.facts()):
+            return []
+        answer = self._http.get("/kizy/catalog", limit=CATALOG_BYTES)
+        listed = answer.get("loras") if isinstance(answer, dict) else None
+        if not isinstance(listed, list):
+            raise reach.malformed(self.address, "/kizy/catalog", str(answer)[:200])
+        return [one for one in listed if isinstance(one, dict)]
 
     def _send_picture(self, picture: Path, name: str, folder: str, *, overwrite: bool) -> str:
         fields = {"type": "input", "subfolder": folder}

@@ -32,6 +32,7 @@ from .client import ComfyClient
 from .events import Done, Notice, OutputFile, Preview, Progress, Vanished
 from .finish import as_png, finished, is_as_planned, plain_picture
 from .improving import in_parts
+from .lora_sending import send
 from .meter import SHOW_PAUSE, Meter, Share
 from .pool import Lease, Needs, Pool
 from .saved import SavedPictures
@@ -244,7 +245,8 @@ class ComfyEngine:
         """Send the graph, follow it and fetch its picture. Raises Vanished and KizyError."""
         show_at = time.monotonic()
         self._stop_left_behind(client, picture.prompt_id)
-        compiled = compiled_for(picture, client.facts())
+        picture.plan, facts = send(picture.plan, client.facts(), client)
+        compiled = compiled_for(picture, facts)
         for upload in compiled.uploads:
             with plain_picture(Path(upload.picture.path)) as path:
                 client.upload(path, upload.name)

@@ -96,6 +96,20 @@ class Http:
             self._require_success(response, path)
             return self._json(response, path, SMALL)
 
+    def send_file(
+        self, path: str, file: Path, params: Mapping[str, str], sha256: str | None
+    ) -> Any:
+        """Send a file as it is; the JSON of the answer. Streamed: it may be large."""
+        headers = {"Content-Type": "application/octet-stream"}
+        if sha256 is not None:
+            headers["X-Kizy-Sha256"] = sha256
+        with (
+            file.open("rb") as opened,
+            self._send("POST", path, params=params, data=opened, headers=headers) as response,
+        ):
+            self._require_success(response, path)
+            return self._json(response, path, SMALL)
+
     def size(self, path: str, params: Mapping[str, str]) -> int | None:
         """Length of a file in bytes; None if it is not there or the server does not say."""
 

@@ -14,6 +14,7 @@ from ...templates.library import template_for
 from ...templates.server import ServerFacts
 from ..record import Record
 from .client import ComfyClient
+from .lora_sending import as_if_sent
 
 
 @dataclass
@@ -89,7 +90,8 @@ def compiled_for(picture: Picture, facts: ServerFacts) -> Compiled:
     match picture.compiled:
         case (of, tiled, compiled) if of is facts and tiled == picture.tiled:
             return compiled
-    template = template_for(picture.plan, facts)
-    compiled = compile_plan(picture.plan, template, facts, tiled_decode=picture.tiled)
+    listed = as_if_sent(picture.plan, facts)
+    template = template_for(picture.plan, listed)
+    compiled = compile_plan(picture.plan, template, listed, tiled_decode=picture.tiled)
     picture.compiled = facts, picture.tiled, compiled
     return compiled

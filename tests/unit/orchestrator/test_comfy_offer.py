@@ -14,7 +14,9 @@ from kizy.catalog.models import ModelEntry
 from kizy.core.errors import EngineError, InputError, ModelFileError, UnknownNameError
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.comfy_offer import ComfyOffer, Server
+from kizy.orchestrator.engines.comfy.lora_sending import PACK_NODE
 from kizy.orchestrator.engines.comfy.models import entry
+from kizy.orchestrator.server_loras import server_cards
 from kizy.orchestrator.settings import Settings
 from kizy.orchestrator.shelf import Shelf
 from kizy.orchestrator.templates.server import ServerFacts
@@ -165,6 +167,55 @@ def test_where_kizy_has_the_same_lora_its_hash_goes_into_the_plan(kizy_home: Pat
     offer = offer_of([server(loras=["nadia.safetensors"])], None)
     (chosen,) = offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15")).loras
     assert chosen.file.sha256 is not None
+
+
+def with_pack(given: Server, *told: dict[str, Any]) -> Server:
+    """The server with Kizy's node pack, which tells these LoRAs."""
+    info = {**given.facts.object_info, PACK_NODE: {"input": {}}}
+    facts = ServerFacts(given.facts.address, given.facts.version, info)
+    return Server(given.name, facts, given.memory, server_cards(told))
+
+
+def test_a_lora_that_lies_on_a_server_alone_is_picked_by_what_its_pack_tells() -> None:
+    told = {
+        "file": "styles/ink.safetensors",
+        "name": "Ink Wash",
+        "family": "sd15",
+        "about": "Chinese ink wash painting",
+        "triggers": ["inkwsh"],
+    }
+    offer = offer_of([with_pack(server(loras=["styles/ink.safetensors"]), told)], None)
+    (chosen,) = offer.loras(wish(prompt="a heron, ink wash painting"), model("sd15")).loras
+    assert chosen.file.name == "styles/ink.safetensors"
+    assert chosen.file.path is None
+    assert chosen.triggers == ("inkwsh",)
+    assert not offer.loras(wish(prompt="a heron, ink wash painting"), model("sdxl")).loras
+
+
+def test_a_named_lora_of_another_family_on_a_server_alone_is_refused() -> None:
+    told = {"file": "ink.safetensors", "name": "Ink Wash", "family": "sdxl"}
+    offer = offer_of([with_pack(server(loras=["ink.safetensors"]), told)], None)
+    for name in ("ink", "Ink Wash"):
+        with pytest.raises(ModelFileError) as caught:
+            offer.loras(wish(loras=[{"name": name}]), model("sd15"))
+        assert caught.value.code == "lora_other_family"
+
+
+def test_a_lora_that_lies_here_goes_to_a_server_that_takes_it(kizy_home: Path) -> None:
+    path = lora(kizy_home, "nadia", context=768)
+    offer = offer_of([with_pack(server())], None)
+    (chosen,) = offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15")).loras
+    assert chosen.file.name == "nadia.safetensors"
+    assert chosen.file.path == str(path)
+    assert chosen.file.sha256 is not None
+    (by_path,) = offer.loras(wish(loras=[{"name": str(path)}]), model("sd15")).loras
+    assert by_path.file == chosen.file
+
+
+def test_what_a_server_tells_wrongly_is_passed_over() -> None:
+    told = [{"file": 3}, {"file": "a", "name": None}, {"file": "b", "name": "B", "family": "sd99"}]
+    (card,) = server_cards(told)
+    assert (card.key, card.family, card.source) == ("server:b", None, "server")
 
 
 def test_the_enlarger_is_kizys_own_or_one_that_enlarges_four_times() -> None:

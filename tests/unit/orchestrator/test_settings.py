@@ -227,11 +227,12 @@ def names_and_variables() -> Iterator[tuple[str, str]]:
 
 def test_training_is_a_table_of_kizy_toml(home: Path) -> None:
     (home / "kizy.toml").write_text(
-        '[trainer]\nkohya = "~/sd-scripts"\n'
+        '[trainer]\nkohya = "~/sd-scripts"\ninterpreter = "~/kizy/bin/python"\n'
         '[trainer.captions]\nurl = "http://127.0.0.1:8000/v1/"\nmodel = "eyes"\nkey = "secret"\n'
     )
     trainer = load_settings().trainer
     assert trainer.kohya == Path.home() / "sd-scripts"
+    assert trainer.interpreter == Path.home() / "kizy" / "bin" / "python"
     assert (trainer.captions.url, trainer.captions.model) == ("http://127.0.0.1:8000/v1", "eyes")
     assert "secret" not in repr(trainer)
 
@@ -246,6 +247,6 @@ def test_the_page_about_settings_describes_every_setting() -> None:
 
 def test_the_page_about_settings_describes_no_other() -> None:
     page = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
-    others = {"KIZY_HOME", "KIZY_CIVITAI_KEY"}
+    others = {"KIZY_HOME", "KIZY_CIVITAI_KEY", "KIZY_PYTHON", "KIZY_COMFYUI_KEY"}
     known = {variable for _, variable in names_and_variables()} | others
     assert set(re.findall(r"KIZY_\w+", page)) <= known
