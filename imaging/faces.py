@@ -23,6 +23,9 @@ OVERLAP = 128
 SAME = 0.5
 """Two boxes that share this much of the smaller one are one face."""
 
+SURE, SURE_DRAWN = 0.7, 0.6
+"""How sure a face of a photograph is, and how sure a drawn one must be beside it."""
+
 MULTIPLE = 32
 GROUND = 114
 """Grey that a picture is filled up with to whole multiples."""
@@ -73,7 +76,9 @@ def find_faces(
     for detector in detectors:
         for side in _sides(detector, max(picture.size)):
             found += _at(detector, picture, side)
-    return tuple(sorted(_each_once(found), key=lambda face: (face.left + face.right, face.top)))
+    return tuple(
+        sorted(_each_once(_of_its_kind(found)), key=lambda face: (face.left + face.right, face.top))
+    )
 
 
 def _sides(detector: Detector, longest: int) -> list[int]:
@@ -131,6 +136,16 @@ def _cut(
         or (box[2] > width and place[0] + width < size[0])
         or (box[3] > height and place[1] + height < size[1])
     )
+
+
+def _of_its_kind(faces: list[Face]) -> list[Face]:
+    """Beside a face that surely is photographed, a drawn one has to be surer than elsewhere."""
+    photographed = any(face.kind == "photo" and face.score >= SURE for face in faces)
+    return [
+        face
+        for face in faces
+        if face.kind == "photo" or not photographed or face.score >= SURE_DRAWN
+    ]
 
 
 def _each_once(faces: list[Face]) -> list[Face]:

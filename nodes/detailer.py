@@ -157,6 +157,10 @@ class KizyDetailer(io.ComfyNode):
         if what == MASK and mask is None:
             fix = "Wire a mask in, or choose faces."
             raise InputError("request_invalid", "There is no mask.", fix=fix)
+        if amount not in AMOUNTS or what not in (FACES, MASK):
+            # ComfyUI itself lets any text through.
+            fix = f"Set amount to {', '.join(AMOUNTS)}; what to {FACES} or {MASK}."
+            raise InputError("request_invalid", f'"{what}", "{amount}" is no choice.', fix=fix)
         family = family_by_shapes(_host.denoiser_shapes(model))
         strength = STRENGTHS[amount]
         whole = steps or family.steps["balanced"]

@@ -146,7 +146,8 @@ class KizyLoraByIntent(io.ComfyNode):
         )
         for refused in choice.refused:
             if refused.card is None:
-                raise UnknownNameError("lora_unknown", refused.why)
+                fix = "Put the file into ComfyUI's models/loras, or take the line out of pinned."
+                raise UnknownNameError("lora_unknown", refused.why, fix=fix)
             raise ModelFileError(
                 "lora_other_family", f'The LoRA "{refused.card.name}": {refused.why}'
             )

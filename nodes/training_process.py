@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import launch
-from ..core.errors import CODES, EngineError, KizyError
+from ..core.errors import EngineError, KizyError
 from ..core.home import cache_folder, home
 
 WORKER = "orchestrator.train_worker"
@@ -165,9 +165,8 @@ def error_of(event: dict[str, Any]) -> KizyError:
     """The error that an end event carries."""
     told = event.get("error") or {}
     message = str(told.get("message") or "The training failed.")
-    code = str(told.get("code"))
-    code = code if code in CODES else "training_failed"
-    return KizyError(code, message, fix=str(told.get("fix") or "") or None)
+    fix = str(told.get("fix") or "") or None
+    return EngineError("training_failed", message, fix=fix, raw=str(told.get("code") or ""))
 
 
 def keep_pictures(pictures: Any, folder: Path) -> Path:

@@ -199,3 +199,17 @@ def test_a_photographed_face_is_found() -> None:
     assert [face.kind for face in faces] == ["photo"]
     assert abs(faces[0].left - 90) < 12
     assert abs(faces[0].bottom - 88) < 12
+
+
+def test_beside_a_sure_photograph_a_doubtful_drawn_face_is_none() -> None:
+    def found(score: float, left: int) -> Callable[[np.ndarray, float], np.ndarray]:
+        return lambda pixels, threshold: np.array([[left, 10, left + 40, 50, score]], np.float32)
+
+    picture = Image.new("RGB", (200, 100))
+    sides = (200, 200)
+    photo = Detector("photo", found(0.9, 20), 0.4, sides, 512)
+    doubtful = Detector("drawn", found(0.5, 120), 0.4, sides, 512)
+    sure = Detector("drawn", found(0.8, 120), 0.4, sides, 512)
+    assert [face.kind for face in find_faces(picture, (photo, doubtful))] == ["photo"]
+    assert [face.kind for face in find_faces(picture, (photo, sure))] == ["photo", "drawn"]
+    assert [face.kind for face in find_faces(picture, (doubtful,))] == ["drawn"]
