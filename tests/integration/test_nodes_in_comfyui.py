@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from kizy.orchestrator.settings import ServerSettings, Settings
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import save_file
 
-from tests.integration.conftest import ComfyUIError
+from tests.integration.conftest import JOB_SECONDS, ComfyUIError
 from tests.unit.drawing.builders import CPU, lora_pairs
 
 if TYPE_CHECKING:
@@ -372,3 +374,74 @@ def test_a_lora_trained_here_is_picked_and_drawn_there_and_one_there_is_picked_f
     finally:
         app.close()
     assert (comfyui.base / "models" / "loras" / "comet.safetensors").is_file()
+
+
+def test_every_picture_of_a_batch_keeps_its_transparency(comfyui: RunningComfyUI) -> None:
+    picture = Image.new("RGB", (300, 300), "#4a90d9")
+    picture.paste(smiley(200), (50, 50))
+    name = comfyui.put_input(picture.filter(ImageFilter.GaussianBlur(6)), "batch.png")
+    graph = detail_graph(name)
+    graph["clear"] = node("SolidMask", value=0.25, width=300, height=300)
+    graph["cut"] = node("JoinImageWithAlpha", image=["image", 0], alpha=["clear", 0])
+    graph["two"] = node("RepeatImageBatch", image=["cut", 0], amount=2)
+    graph["detail"]["inputs"]["image"] = ["two", 0]
+    outputs = comfyui.run(graph)
+    assert outputs["detail"]["text"][0].count("1 drawn again") == 2
+    assert len(outputs["saved"]["images"]) == 2
+    for file in outputs["saved"]["images"]:
+        with Image.open(BytesIO(comfyui.get("/view", **file).content)) as saved:
+            assert saved.mode == "RGBA"
+            assert set(np.unique(np.asarray(saved)[..., 3])) == {191}
+
+
+def test_an_empty_mask_changes_nothing(comfyui: RunningComfyUI) -> None:
+    name = comfyui.put_input(smiley(300), "empty.png")
+    graph = detail_graph(name, what="everything in the mask", mask=["empty", 0])
+    graph["empty"] = node("SolidMask", value=0.0, width=300, height=300)
+    result, mask, told = detailed(comfyui, graph)
+    assert "The mask marks nothing" in told
+    assert (result == np.asarray(smiley(300))).all()
+    assert mask.max() == 0
+
+
+def test_wires_that_do_not_fit_are_refused_before_anything_runs(comfyui: RunningComfyUI) -> None:
+    graph = detail_graph(comfyui.put_input(smiley(128), "wires.png"))
+    graph["detail"]["inputs"]["image"] = ["model", 0]
+    with pytest.raises(ComfyUIError, match="mismatch"):
+        comfyui.run(graph)
+
+
+def test_a_training_that_is_interrupted_goes_on_where_it_was(comfyui: RunningComfyUI) -> None:
+    folder = comfyui.base / "input" / "stripes"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(4):
+        picture = Image.new("RGB", (160, 160), (200, 30 * number, 90))
+        picture.paste((250, 250, 60), (0, 20 + 6 * number, 160, 60 + 6 * number))
+        picture.save(folder / f"{number}.png")
+    values = {"name": "Stripes", "about": "stripes", "files": "stripes", "goal": "style"}
+    values |= {"base": "starter", "quality": "draft"}
+    graph = {
+        "train": node("KizyTrainLora", **values, steps=12),
+        "text": node("PreviewAny", source=["train", 0]),
+    }
+
+    def steps() -> list[int]:
+        told: list[int] = []
+        for file in (comfyui.base / "kizy" / "trainings").glob("stripes*/events.jsonl"):
+            events = map(json.loads, file.read_text().splitlines())
+            told += [event["step"] for event in events if event["kind"] == "step"]
+        return told
+
+    requests.post(f"{comfyui.url}/prompt", json={"prompt": graph}, timeout=60).raise_for_status()
+    end = time.monotonic() + JOB_SECONDS
+    while len(steps()) < 3 and time.monotonic() < end:
+        time.sleep(0.05)
+    requests.post(f"{comfyui.url}/interrupt", timeout=60)
+    while comfyui.get("/queue").json()["queue_running"] and time.monotonic() < end:
+        time.sleep(0.05)
+    assert 3 <= len(steps()) < 12
+    # What there was is kept, and drawn with.
+    info = comfyui.get("/object_info/LoraLoader").json()["LoraLoader"]["input"]["required"]
+    assert "stripes.safetensors" in info["lora_name"][0]
+    assert comfyui.run(graph)["text"]["text"] == ["stripes.safetensors"]
+    assert steps() == list(range(1, 13))

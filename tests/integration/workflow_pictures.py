@@ -32,7 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "base": "starter",
         "goal": "style",
         "quality": "draft",
-        "steps": 120,
+        "steps": 60,
     },
     "Choose my LoRAs": {"prompt": "a house, blueprint drawing"},
     "Fix faces": {"amount": "normal", "seed": 5},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Input:
@@ -55,9 +55,15 @@ class Schema:
 class NodeOutput:
     """What a node's run gives."""
 
+    def __init__(self, *args: Any, ui: dict[str, Any] | None = None) -> None:
+        self.args, self.ui = args, ui
+
 
 class ComfyNode:
     """Base of all nodes of the V3 schema."""
+
+    hidden: ClassVar[Any]
+    """By the names of `Hidden`, while the node runs."""
 
     @classmethod
     def define_schema(cls) -> Schema:
