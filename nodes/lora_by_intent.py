@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ from .lora_shelf import shelf
 from .telling import in_plain_words
 
 if TYPE_CHECKING:
-    from ..catalog.library import Scope
-    from ..catalog.select import Picked
+    from ..catalog.library import Library, Scope
+    from ..catalog.select import Named, Picked
 
 EVERYTHING = "everything"
 BELOW = "folder: "
@@ -142,7 +143,7 @@ class KizyLoraByIntent(io.ComfyNode):
             variant=variant,
             scope=_scope(scope, only, adult),
             max_loras=how_many,
-            named=(*lora_lines(pinned or ""), *tags),
+            named=[by_file(one, looked.library) for one in (*lora_lines(pinned or ""), *tags)],
         )
         for refused in choice.refused:
             if refused.card is None:
@@ -187,6 +188,21 @@ def scopes() -> list[str]:
         for parent in list(Path(name.replace("\\", "/")).parents)[:-1]
     }
     return [EVERYTHING, *(BELOW + folder for folder in sorted(found, key=str.casefold))]
+
+
+def by_file(named: Named, library: Library) -> Named:
+    """What is named as ComfyUI's list shows it, or by its file's name, by the whole path."""
+    wanted = _plain(named.name)
+    listed = {_plain(name): name for name in _host.models_listed("loras")}
+    found = listed.get(wanted)
+    if found is None and not library.find(named.name):
+        found = next((file for name, file in listed.items() if Path(name).name == wanted), None)
+    path = _host.model_path("loras", found) if found is not None else None
+    return named if path is None else replace(named, name=str(path))
+
+
+def _plain(name: str) -> str:
+    return name.strip().replace("\\", "/").casefold().removesuffix(".safetensors")
 
 
 def _scope(scope: str, only: str, adult: bool) -> Scope:

@@ -127,6 +127,18 @@ def test_what_is_pinned_is_taken_with_its_weight(comfyui: RunningComfyUI) -> Non
     assert "Rusty Robot (strength 0.4)" in told
 
 
+def test_a_lora_can_be_pinned_as_comfyuis_list_shows_it(
+    comfyui: RunningComfyUI, library: list[str]
+) -> None:
+    folder = comfyui.base / "models" / "loras" / "people"
+    folder.mkdir(exist_ok=True)
+    (folder / "r2.safetensors").write_bytes(
+        (comfyui.base / "models" / "loras" / library[1]).read_bytes()
+    )
+    told = ran(comfyui, "a bowl of soup", pinned="people\\r2.safetensors:0.3", how_many=0)
+    assert "(strength 0.3)" in told
+
+
 @pytest.mark.usefixtures("library")
 def test_strength_makes_all_weaker(comfyui: RunningComfyUI) -> None:
     told = ran(comfyui, "soup <lora:bot:0.8>", strength=0.5, how_many=0)

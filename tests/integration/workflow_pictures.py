@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "quality": "draft",
         "steps": 60,
     },
-    "Choose my LoRAs": {"prompt": "a house, blueprint drawing"},
+    "Choose my LoRAs": {"prompt": "a red heart, blueprint drawing"},
     "Fix faces": {"amount": "normal", "seed": 5},
 }
 DRAWN = tuple(SETTINGS)
@@ -118,7 +118,7 @@ def prepare(url: str) -> None:
 
 
 def run(page: FrontEnd, name: str) -> list[Image.Image]:
-    """Run what the page shows: the pictures that it made, in the order of its nodes."""
+    """Run what the page shows: the pictures that it saved, else its previews, by their nodes."""
     page.page.evaluate(SET, SETTINGS[name])
     before = set(requests.get(f"{page.url}/history", timeout=60).json())
     page.page.evaluate("() => app.queuePrompt(0)")
@@ -132,7 +132,8 @@ def run(page: FrontEnd, name: str) -> list[Image.Image]:
             page.page.wait_for_timeout(2000)
             outputs: Mapping[str, Any] = entry["outputs"]
             files = [file for key in sorted(outputs) for file in outputs[key].get("images", ())]
-            return [_viewed(page.url, file) for file in files]
+            saved = [file for file in files if file["type"] == "output"]
+            return [_viewed(page.url, file) for file in saved or files]
         time.sleep(0.2)
     raise RuntimeError(f"{name} is not done after {RUN_SECONDS} seconds")
 
@@ -163,7 +164,7 @@ def composed(name: str, node: Image.Image, drawn: list[Image.Image], size: tuple
     fitted = node.resize((width, round(node.height * width / node.width)), Image.Resampling.LANCZOS)
     sheet.paste(fitted, (gap, (size[1] - fitted.height) // 2))
     left, room = width + 2 * gap, size[0] - width - 3 * gap
-    shown = [faces(), drawn[0]] if name == "Fix faces" else drawn[:2]
+    shown = [faces(), drawn[0]] if name == "Fix faces" else drawn[:1]
     each = (height - gap * (len(shown) - 1)) // len(shown)
     for number, picture in enumerate(shown):
         scale = min(room / picture.width, each / picture.height)
