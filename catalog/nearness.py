@@ -105,7 +105,8 @@ class Nearness:
         best[~self._library.known[self._places]] = -1.0
         if len(best) > many:
             kept = np.argpartition(-best, many)[:many]
-            return self._places[np.sort(kept)]
+            # Where few meanings are learnt yet, some that nobody knows are among the nearest.
+            return self._places[np.sort(kept[best[kept] > -1.0])]
         return self._places[best > -1.0]
 
     def measure(self, candidates: np.ndarray) -> None:

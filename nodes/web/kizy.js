@@ -46,6 +46,14 @@ function say(severity, summary, detail) {
   app.extensionManager?.toast?.add({ severity, summary, detail, life: 8000 });
 }
 
+// The page shows the name of a text's input in it, in English; the label is translated.
+function labelTexts(node) {
+  for (const one of node.widgets ?? []) {
+    const area = one.element ?? one.inputEl;
+    if (area?.tagName === "TEXTAREA" && one.label) area.placeholder = one.label;
+  }
+}
+
 function grow(node) {
   const least = node.computeSize();
   node.setSize([Math.max(least[0], node.size[0]), Math.max(least[1], node.size[1])]);
@@ -201,6 +209,7 @@ app.registerExtension({
   },
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith("Kizy")) return;
+    labelTexts(node);
     if (node.comfyClass === "KizyTrainLora") addChooser(node);
     foldAdvanced(node);
     if (node.comfyClass in LINES) addExplanation(node);

@@ -25,7 +25,8 @@ NODE = "app.graph.nodes.find(n => n.type.startsWith('Kizy') && n.type !== 'KizyS
 WIDGETS = f"""() => {{
     const node = {NODE};
     return Object.fromEntries(node.widgets.map(widget => [widget.name, {{
-        value: widget.value, label: widget.label, shown: node.isWidgetVisible(widget)}}]));
+        value: widget.value, label: widget.label,
+        hint: widget.element?.placeholder, shown: node.isWidgetVisible(widget)}}]));
 }}"""
 SET = f"""values => {{
     for (const [name, value] of Object.entries(values))
@@ -49,7 +50,7 @@ def load(page: FrontEnd, name: str) -> None:
 
 
 def widgets(page: FrontEnd) -> dict[str, dict[str, Any]]:
-    """Of Kizy's node: value, label, and whether it is shown."""
+    """Of Kizy's node: value, label, hint in an empty text, and whether it is shown."""
     return page.page.evaluate(WIDGETS)
 
 
@@ -151,6 +152,7 @@ def test_the_page_speaks_german(page: FrontEnd) -> None:
         shown = widgets(page)
         assert shown["kizy_choose"]["label"] == "Bilder oder Zip auswählen"
         assert shown["quality"]["label"] == "Qualität"
+        assert shown["about"]["hint"] == shown["about"]["label"] != "about"
     finally:
         page.set("Comfy.Locale", "en")
         page.open()

@@ -35,7 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "steps": 60,
     },
     "Choose my LoRAs": {"prompt": "a red heart, blueprint drawing"},
-    "Fix faces": {"amount": "normal", "seed": 5},
+    "Fix faces": {"amount": "subtle", "seed": 5},
 }
 DRAWN = tuple(SETTINGS)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kizy.catalog.card import Card
+from kizy.catalog.evidence import BY_MEANING
 from kizy.catalog.rerank import Reranker, numbers_in
 from kizy.catalog.select import Library, select
 
@@ -47,6 +48,13 @@ def test_a_wish_without_a_common_word_is_met_by_meaning() -> None:
     assert [picked.card.key for picked in choice.picked] == ["a"]
     assert not choice.by_words_only
     assert '"moped of a teenager"' in choice.picked[0].why
+
+
+def test_a_large_library_of_which_little_is_learnt_yet_is_chosen_from() -> None:
+    many = [Card(key=f"n{i}", name=f"zz{i}", family="sdxl") for i in range(3 * BY_MEANING)]
+    library = Library.of([*CARDS, *many], ROWS)
+    choice = select("moped of a teenager", "sdxl", library, meaning_of=about_axis(0))
+    assert [picked.card.key for picked in choice.picked] == ["a"]
 
 
 def test_each_text_of_a_card_counts() -> None:
