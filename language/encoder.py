@@ -35,9 +35,6 @@ BERT_CONFIG: dict[str, Any] = {
 # From the model's own sentence_bert_config.json.
 MAX_SENTENCE_TOKENS = 256
 BATCH = 64
-STRETCH, FEW_LETTERS = 1.5, 8
-"""A sentence is embedded beside shorter ones if it has at most so many times their letters, and
-some more."""
 
 
 class Encoder:
@@ -65,14 +62,14 @@ class Encoder:
         import numpy as np
         import torch
 
-        found = np.zeros((len(sentences), WIDTH), np.float32)
-        for places in self._alike(sentences):
-            ids, mask = self._tokens([sentences[at] for at in places], MAX_SENTENCE_TOKENS)
+        rows: list[np.ndarray] = []
+        for start in range(0, len(sentences), BATCH):
+            ids, mask = self._tokens(sentences[start : start + BATCH], MAX_SENTENCE_TOKENS)
             states = self._states(ids, mask)
             weights = mask.unsqueeze(-1).float()
             mean = (states * weights).sum(1) / weights.sum(1)
-            found[places] = torch.nn.functional.normalize(mean, dim=1).numpy()
-        return found
+            rows.append(torch.nn.functional.normalize(mean, dim=1).numpy())
+        return np.concatenate(rows) if rows else np.zeros((0, WIDTH), np.float32)
 
     def encode(self, prompts: Sequence[str]) -> torch.Tensor:
         """The last hidden states of each prompt: float32, (len(prompts), 32, 384).
@@ -95,18 +92,6 @@ class Encoder:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         return len(self._tokenizer.encode(prompt).ids)
-
-    def _alike(self, sentences: Sequence[str]) -> list[list[int]]:
-        """Places of sentences to embed together: padding costs as much as words do."""
-        lengths = [len(sentence) for sentence in sentences]
-        groups: list[list[int]] = []
-        for at in sorted(range(len(sentences)), key=lambda at: lengths[at]):
-            fits = groups and len(groups[-1]) < BATCH
-            if fits and lengths[at] <= STRETCH * lengths[groups[-1][0]] + FEW_LETTERS:
-                groups[-1].append(at)
-            else:
-                groups.append([at])
-        return groups
 
     def _tokens(
         self, texts: Sequence[str], limit: int, pad_to: int | None = None
