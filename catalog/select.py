@@ -69,7 +69,10 @@ class Named:
 
 @dataclass(frozen=True)
 class Picked:
-    """`triggers`: words to add to the prompt, which does not hold them yet. `score`: 0 to 1."""
+    """`triggers`: words to add to the prompt, which does not hold them yet. `score`: 0 to 1.
+
+    `named`: by the person.
+    """
 
     card: Card
     model_weight: float
@@ -77,6 +80,7 @@ class Picked:
     triggers: tuple[str, ...]
     why: str
     score: float
+    named: bool = False
 
 
 @dataclass(frozen=True)
@@ -322,7 +326,8 @@ def _finished(
         card, facts = library.cards[at], library.words(at)
         weight = lowered[number]
         note = reasons.weight_note(card, facts, weight, usual[number], asked[number], len(places))
-        if number < len(taken):
+        was_named = number < len(taken)
+        if was_named:
             why = reasons.was_named(card, variant, note)
             clip = taken[number][1].clip_weight
             sure = 1.0
@@ -333,7 +338,7 @@ def _finished(
         inserted = missing_triggers(text, card)
         text = ", ".join((text, *inserted))
         clip = weight if clip is None else clip
-        picked.append(Picked(card, weight, clip, inserted, why, round(sure, 3)))
+        picked.append(Picked(card, weight, clip, inserted, why, round(sure, 3), was_named))
     return tuple(picked)
 
 

@@ -16,6 +16,8 @@ from .convolutions import (
     Weights,
     convolution,
     depthwise,
+    head,
+    layer,
     load_weights,
     peaks,
     pointwise,
@@ -70,21 +72,15 @@ def network(x: np.ndarray, w: Weights) -> tuple[np.ndarray, np.ndarray, np.ndarr
         name = f"blocks.{index}"
         inner = x
         if f"{name}.expand.weight" in w:
-            inner = relu(pointwise(x, *_layer(w, f"{name}.expand")))
-        inner = relu(depthwise(inner, *_layer(w, f"{name}.depth"), stride=stride))
-        inner = pointwise(inner, *_layer(w, f"{name}.project"))
+            inner = relu(pointwise(x, *layer(w, f"{name}.expand")))
+        inner = relu(depthwise(inner, *layer(w, f"{name}.depth"), stride=stride))
+        inner = pointwise(inner, *layer(w, f"{name}.project"))
         x = inner + x if stride == 1 and inner.shape == x.shape else inner
         if index in TAKEN:
             taken.append(x)
-    x = relu(pointwise(taken[3], *_layer(w, "pyramid.3")))
+    x = relu(pointwise(taken[3], *layer(w, "pyramid.3")))
     for level in (2, 1, 0):
-        x = relu(twice_as_large(x, *_layer(w, f"up.{level}")))
-        x = x + relu(pointwise(taken[level], *_layer(w, f"pyramid.{level}")))
-    x = relu(convolution(x, *_layer(w, "head")))
-    heat = pointwise(x, *_layer(w, "heat"))[0]
-    sizes, offsets = pointwise(x, *_layer(w, "size")), pointwise(x, *_layer(w, "offset"))
-    return 1 / (1 + np.exp(-heat)), sizes, offsets
-
-
-def _layer(w: Weights, name: str) -> tuple[np.ndarray, np.ndarray]:
-    return w[f"{name}.weight"], w[f"{name}.bias"]
+        x = relu(twice_as_large(x, *layer(w, f"up.{level}")))
+        x = x + relu(pointwise(taken[level], *layer(w, f"pyramid.{level}")))
+    x = relu(convolution(x, *layer(w, "head")))
+    return head(x, w)

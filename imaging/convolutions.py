@@ -33,6 +33,21 @@ def load_weights(path: Path) -> Weights:
         raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
 
 
+def layer(w: Weights, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and bias of a layer."""
+    return w[f"{name}.weight"], w[f"{name}.bias"]
+
+
+def head(x: np.ndarray, w: Weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a face's middle: likelihood (h x w, 0 to 1), `size` and `offset` (2 x h x w each)."""
+    heat = pointwise(x, *layer(w, "heat"))[0]
+    return (
+        1 / (1 + np.exp(-heat)),
+        pointwise(x, *layer(w, "size")),
+        pointwise(x, *layer(w, "offset")),
+    )
+
+
 def relu(x: np.ndarray) -> np.ndarray:
     """In place."""
     return np.maximum(x, 0, out=x)

@@ -15,6 +15,8 @@ from .convolutions import (
     Weights,
     convolution,
     depthwise,
+    head,
+    layer,
     load_weights,
     peaks,
     pointwise,
@@ -85,24 +87,18 @@ def network(x: np.ndarray, w: Weights) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
     `x`: float32, 3 x height x width, 0 to 255; h and w are an eighth of that.
     """
-    x = relu(convolution(x / 127.5 - 1, *_layer(w, "stem"), stride=2))
+    x = relu(convolution(x / 127.5 - 1, *layer(w, "stem"), stride=2))
     taken = []
     for index, (features, stride) in enumerate(BLOCKS):
-        inner = relu(depthwise(x, *_layer(w, f"blocks.{index}.depth"), stride=stride))
-        inner = relu(pointwise(inner, *_layer(w, f"blocks.{index}.project")))
+        inner = relu(depthwise(x, *layer(w, f"blocks.{index}.depth"), stride=stride))
+        inner = relu(pointwise(inner, *layer(w, f"blocks.{index}.project")))
         x = inner + x if stride == 1 and features == len(x) else inner
         if index in TAKEN:
             taken.append(x)
-    x = pointwise(taken[2], *_layer(w, "pyramid.2"))
+    x = pointwise(taken[2], *layer(w, "pyramid.2"))
     for level in (1, 0):
         x = np.repeat(np.repeat(x, 2, axis=1), 2, axis=2)
-        x = relu(x + pointwise(taken[level], *_layer(w, f"pyramid.{level}")))
-    x = relu(depthwise(x, *_layer(w, "head.depth")))
-    x = relu(pointwise(x, *_layer(w, "head.project")))
-    heat = pointwise(x, *_layer(w, "heat"))[0]
-    sizes, offsets = pointwise(x, *_layer(w, "size")), pointwise(x, *_layer(w, "offset"))
-    return 1 / (1 + np.exp(-heat)), sizes, offsets
-
-
-def _layer(w: Weights, name: str) -> tuple[np.ndarray, np.ndarray]:
-    return w[f"{name}.weight"], w[f"{name}.bias"]
+        x = relu(x + pointwise(taken[level], *layer(w, f"pyramid.{level}")))
+    x = relu(depthwise(x, *layer(w, "head.depth")))
+    x = relu(pointwise(x, *layer(w, "head.project")))
+    return head(x, w)

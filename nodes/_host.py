@@ -257,12 +257,13 @@ def yolo_models() -> list[str]:
 def yolo_boxes(name: str, picture: Any) -> list[tuple[tuple[float, float, float, float], float]]:
     """(left, top, right, bottom) in pixels and how sure it is, for each box that a model finds."""
     import numpy as np
-    import torch
+
+    from .tensors import as_tensor
 
     provider = import_module("nodes").NODE_CLASS_MAPPINGS[YOLO_NODE]()
     detector = provider.doit(name)[0]
-    array = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
-    _, found = detector.detect(torch.from_numpy(array)[None], YOLO_THRESHOLD, 0, 1.0, 1)
+    pixels = as_tensor(picture.convert("RGB"))[None]
+    _, found = detector.detect(pixels, YOLO_THRESHOLD, 0, 1.0, 1)
     boxes = []
     for one in found:
         left, top, right, bottom = (float(value) for value in one.bbox)

@@ -152,7 +152,6 @@ class KizyLoraByIntent(io.ComfyNode):
             raise ModelFileError(
                 "lora_other_family", f'The LoRA "{refused.card.name}": {refused.why}'
             )
-        asked = len(choice.picked) - sum(one.score < 1.0 for one in choice.picked)
         used: list[tuple[Picked, float, float]] = []
         told: list[str] = []
         left_out: list[str] = []
@@ -162,7 +161,7 @@ class KizyLoraByIntent(io.ComfyNode):
             applied = _host.apply_lora(model, clip, Path(picked.card.key), *weights)
             problem, note = _fit(applied.tensors, Path(picked.card.key), family.name)
             if problem is not None:
-                if number < asked:
+                if picked.named:
                     message = f'The LoRA "{picked.card.name}": {problem}'
                     raise ModelFileError("lora_other_family", message)
                 left_out.append(f"{picked.card.name} (left out)\n  {problem}")

@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -60,12 +60,12 @@ class LoraShelf:
 
         with self._lock:
             state = self._scan(progress)
-            notices = self._learn()
-            meanings = self._opened().meanings()
-            marked = f"{state}-{len(meanings.keys)}"
+            unknown, notices = self._learn()
+            # Of the same files, what is unknown only becomes less: then there are more meanings.
+            marked = f"{state}-{unknown}"
             if self._kept is None or self._kept.state != marked:
-                library = Library.of(self._opened().cards(), meanings)
-                self._kept = Looked(library, marked)
+                index = self._opened()
+                self._kept = Looked(Library.of(index.cards(), index.meanings()), marked)
             return replace(self._kept, state=state, notices=notices)
 
     def state(self) -> str:
@@ -101,24 +101,33 @@ class LoraShelf:
             digest.update(f"{record.path!s}\0{record.size}\0{record.mtime_ns}\n".encode())
         return digest.hexdigest()[:16]
 
-    def _learn(self) -> tuple[str, ...]:
-        """Few meanings at once, more in a process of their own; what to say meanwhile."""
+    def _learn(self) -> tuple[int, tuple[str, ...]]:
+        """Few meanings at once, more in a process of their own.
+
+        How many cards stay unknown by meaning, and what to say of them meanwhile.
+        """
         from ..language import available
 
         index = self._opened()
         many = index.unfinished().meanings
         if not many or not available():
-            return ()
+            return many, ()
         if many <= FEW_TEXTS:
             # A card has a few texts; what is left is learnt by the process.
             index.compute_meanings(limit=FEW_TEXTS)
             many = index.unfinished().meanings
         if not many:
-            return ()
+            return 0, ()
         if self._learner is None or self._learner.poll() is not None:
             self._learner = _start(index.path)
         which = f"{many:,} of your LoRAs are" if many > 1 else "One of your LoRAs is"
-        return (f"{which} known by words only so far; Kizy is learning what they mean.",)
+        return many, (f"{which} known by words only so far; Kizy is learning what they mean.",)
+
+
+def listed_name(path: Path, listed: Iterable[str]) -> str:
+    """A file as ComfyUI's lists name it: by its path below one of the folders."""
+    ends = (name for name in listed if path.as_posix().endswith("/" + name.replace("\\", "/")))
+    return next(ends, path.name)
 
 
 @lru_cache(maxsize=1)

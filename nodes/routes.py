@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CODES, KizyError
-from .lora_shelf import LoraShelf
+from .lora_shelf import LoraShelf, listed_name
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -111,7 +111,7 @@ def add_routes(routes: web.RouteTableDef, place: Place) -> None:
         with_hash = await received(request, folder, MAX_LORA)
         taken, new = await asyncio.to_thread(keep_lora, *with_hash, folder, name)
         sha256 = with_hash[1]
-        values = {"name": listed_name(taken, place), "sha256": sha256, "new": new}
+        values = {"name": listed_name(taken, place.listed()), "sha256": sha256, "new": new}
         return web.json_response(values, status=201 if new else 200)
 
     @routes.post("/kizy/pictures")
@@ -229,14 +229,6 @@ def keep_lora(temporary: Path, sha256: str, folder: Path, name: str) -> tuple[Pa
         raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def listed_name(path: Path, place: Place) -> str:
-    """The file as ComfyUI's lists name it."""
-    for name in place.listed():
-        if path.as_posix().endswith("/" + name.replace("\\", "/")):
-            return name
-    return path.name
 
 
 def catalog_json(place: Place) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import _host
 from ._host import io
+from .lora_shelf import listed_name
 from .telling import in_plain_words
 
 AUTO = "auto"
@@ -163,7 +164,7 @@ class KizyTrainLora(io.ComfyNode):
         if not result:
             raise InputError("request_invalid", "It was stopped before there was a LoRA.")
         return io.NodeOutput(
-            _listed(Path(result)),
+            listed_name(Path(result), _host.models_listed("loras")),
             _picture(run / "loss.png"),
             _picture(run / "samples.png"),
             ui={"text": [f"{Path(result).stem} is ready: pick it by name, or let Kizy pick it."]},
@@ -193,28 +194,28 @@ def _own_models() -> list[str]:
         return []
 
 
-def _places(files: str) -> list[Path]:
+def _paths(files: str) -> list[Path]:
     """The paths in the field, one a line; what lies in ComfyUI's input folder by its name."""
+    lines = filter(None, map(str.strip, (files or "").splitlines()))
+    # An absolute path stays as it is.
+    return [_host.input_folder() / line.strip('"') for line in lines]
+
+
+def _places(files: str) -> list[Path]:
+    """The paths, each of which is there. Raises UnknownNameError `file_missing`."""
     from ..core.errors import UnknownNameError
 
-    found: list[Path] = []
-    for line in filter(None, map(str.strip, (files or "").splitlines())):
-        given = Path(line.strip('"'))
-        inside = _host.input_folder() / given
-        path = given if given.is_absolute() else inside
+    found = _paths(files)
+    for path in found:
         if not path.exists():
             raise UnknownNameError("file_missing", f"There is nothing at {path}.")
-        found.append(path)
     return found
 
 
 def _state(files: str) -> str:
     parts: list[str] = []
-    for line in filter(None, map(str.strip, files.splitlines())):
-        path = Path(line.strip('"'))
-        path = path if path.is_absolute() else _host.input_folder() / path
-        every = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in every:
+    for path in _paths(files):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             try:
                 about = file.stat()
             except OSError:
@@ -229,23 +230,15 @@ def _progress_text(event: dict[str, Any]) -> str:
     return f"step {event['step']} of {event['steps']}, loss {event['smoothed']:.4f}{minutes}"
 
 
-def _listed(path: Path) -> str:
-    for name in _host.models_listed("loras"):
-        if path.as_posix().endswith("/" + name.replace("\\", "/")):
-            return name
-    return path.name
-
-
 def _picture(path: Path) -> Any:
     """A picture file as ComfyUI's IMAGE; a grey pixel where there is none."""
-    import numpy as np
     import torch
 
     from ..core.errors import KizyError
     from ..core.picture_files import open_picture
+    from .tensors import as_tensor
 
     try:
-        picture = open_picture(path).convert("RGB")
+        return as_tensor(open_picture(path).convert("RGB"))[None]
     except KizyError:
         return torch.full((1, 8, 8, 3), 0.5)
-    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255.0)[None]

@@ -171,14 +171,11 @@ def error_of(event: dict[str, Any]) -> KizyError:
 
 def keep_pictures(pictures: Any, folder: Path) -> Path:
     """A batch of pictures (n, height, width, 3 or 4; 0 to 1) as files. Raises StorageError."""
-    import numpy as np
-    from PIL import Image
-
     from ..core.files import storage_errors
+    from .tensors import as_picture
 
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for number, picture in enumerate(pictures):
-            array = np.clip(picture.cpu().numpy() * 255.0, 0, 255).round().astype(np.uint8)
-            Image.fromarray(array).save(folder / f"{number:04d}.png")
+            as_picture(picture).save(folder / f"{number:04d}.png")
     return folder

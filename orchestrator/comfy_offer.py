@@ -107,14 +107,13 @@ class ComfyOffer:
 
     def _only_there(self, listed: Iterable[str], known: Collection[str]) -> list[Card]:
         """Cards of files that servers have and this machine has not; of one name, the first."""
-        wanted = set(listed) - set(known)
+        wanted = {name.replace("\\", "/"): name for name in listed if name not in known}
         found: dict[str, Card] = {}
         for server in self._servers:
             for card in server.cards:
-                name = name_on_server(card)
-                match = next((n for n in wanted if n.replace("\\", "/") == name), None)
-                if match is not None and match not in found:
-                    found[match] = card.model_copy(update={"key": BEGIN + match})
+                name = wanted.get(name_on_server(card) or "")
+                if name is not None and name not in found:
+                    found[name] = card.model_copy(update={"key": BEGIN + name})
         return list(found.values())
 
     def engine(self, facts: Family) -> EngineFacts:

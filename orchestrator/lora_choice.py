@@ -123,9 +123,10 @@ def choose(
     )
     for refused in found.refused:
         raise _refusal(refused)
-    picked = [_chosen(one, reach) for one in found.picked]
+    by_person = [_chosen(one, reach) for one in found.picked if one.named]
+    by_kizy = [_chosen(one, reach) for one in found.picked if not one.named]
     return LoraChoices(
-        (*picked[: len(known)], *unread, *picked[len(known) :]),
+        (*by_person, *unread, *by_kizy),
         why_none=_why_none(found, shelf, model) if free and not named else None,
         notices=found.notices if free else (),
         by_words_only=found.by_words_only and free,

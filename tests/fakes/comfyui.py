@@ -338,7 +338,17 @@ class _Run:
     async def _shutdown(self) -> None:
         self._publisher.cancel()
         await self._site.stop()
+        # A connection that was accepted just now gets its transport in one of the next turns.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        server = self._runner.server
+        assert server is not None
+        transports = [connection.transport for connection in server.connections]
         self.abort()
         await self._runner.cleanup()
+        for transport in transports:
+            if transport is not None:
+                # One that was closed with something unsent would wait for its reader forever.
+                transport.abort()
         with contextlib.suppress(asyncio.CancelledError):
             await self._publisher

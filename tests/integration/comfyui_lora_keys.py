@@ -12,21 +12,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-SD15 = {
-    "image_size": 32,
-    "in_channels": 4,
-    "out_channels": 4,
-    "model_channels": 320,
-    "num_res_blocks": [2, 2, 2, 2],
-    "channel_mult": (1, 2, 4, 4),
-    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
-    "transformer_depth_middle": 1,
-    "num_heads": 8,
-    "use_spatial_transformer": True,
-    "context_dim": 768,
-    "legacy": False,
-}
+from random_sd15 import UNET as SD15
+
 SDXL = SD15 | {
     "num_classes": "sequential",
     "adm_in_channels": 2816,

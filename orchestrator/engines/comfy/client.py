@@ -68,6 +68,7 @@ class ComfyClient:
         self._listeners: dict[str, Listener] = {}
         self._stopping: set[str] = set()
         self._lock = threading.Lock()
+        self._told: tuple[ServerFacts, list[dict[str, Any]]] | None = None
 
     # The server
 
@@ -143,13 +144,18 @@ class ComfyClient:
 
         Raises EngineError.
         """
-        if not takes_loras(self.facts()):
+        facts = self.facts()
+        if not takes_loras(facts):
             return []
+        # Asked once for each look at what the server has: it reads its folders for an answer.
+        if self._told is not None and self._told[0] is facts:
+            return self._told[1]
         answer = self._http.get("/kizy/catalog", limit=CATALOG_BYTES)
         listed = answer.get("loras") if isinstance(answer, dict) else None
         if not isinstance(listed, list):
             raise reach.malformed(self.address, "/kizy/catalog", str(answer)[:200])
-        return [one for one in listed if isinstance(one, dict)]
+        self._told = facts, [one for one in listed if isinstance(one, dict)]
+        return self._told[1]
 
     def _send_picture(self, picture: Path, name: str, folder: str, *, overwrite: bool) -> str:
         fields = {"type": "input", "subfolder": folder}
