@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from .errors import StorageError
 
@@ -110,4 +111,26 @@ def _take_name(temporary: Path, path: Path) -> bool:
         if path.exists():
             return False
         temporary.replace(path)
+    return True
+
+
+def take_lock(file: IO[bytes]) -> bool:
+    """The only lock on an open file, if no other process holds it; does not wait.
+
+    It is given back when the file is closed in every process that has it, however that ends.
+    """
+    if os.name == "nt":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
     return True

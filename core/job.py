@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from .plan import Plan
-from .request import Frozen
+from .request import Frozen, GenerationRequest, TrainingRequest
 
+JobKind = Literal["generation", "training"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
@@ -44,19 +45,77 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class Job(Frozen):
-    """One accepted Plan, who owns it and how far it is."""
+class Told(Frozen):
+    """Base of what a server tells of its jobs: fields that a newer one adds are passed over."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Notice(Told):
+    """Something the person should know about a job; `code` never changes."""
+
+    code: str
+    text: str
+
+
+class JobArtifact(Told):
+    """A finished file of a job. `id` is the sha256 of its content.
+
+    `index`: which picture of the job, or which sample of a training. `width`, `height` in pixels
+    and `seed` are of pictures. `gone`: the rules of how long files are kept removed it.
+    """
+
+    id: str
+    index: int = 0
+    kind: Literal["picture", "lora", "sample", "report"] = "picture"
+    name: str
+    media_type: str
+    bytes: int
+    width: int | None = None
+    height: int | None = None
+    seed: int | None = None
+    gone: bool = False
+
+
+class Job(Told):
+    """Accepted work: who owns it, how far it is, what came out.
+
+    `title`: the prompt, or the name of what is trained. `training`: what was decided about a
+    training, as trainer/plan.py has it. `paused`: it keeps its place, and waits. `progress`: 0 to
+    1; `left`: seconds to its end, waiting included, as learned from earlier jobs. `place`: 1 is
+    next; None unless it waits. `from_store`: the same Plan was drawn before, and these are its
+    files. `attempts`: how often it was begun. Times are in UTC.
+    """
 
     id: str = Field(default_factory=new_job_id)
-    plan: Plan
+    kind: JobKind = "generation"
+    state: JobState = "queued"
     owner: str = "local"
     priority: int = 0
-    state: JobState = "queued"
+    title: str = ""
+    request: GenerationRequest | TrainingRequest
+    plan: Plan | None = None
+    training: dict[str, Any] | None = None
+    paused: bool = False
+    progress: Annotated[float, Field(ge=0, le=1)] = 0.0
+    doing: str = ""
+    left: float | None = None
+    place: int | None = None
     created: datetime = Field(default_factory=now)
     started: datetime | None = None
     ended: datetime | None = None
+    deadline: datetime | None = None
+    attempts: int = 0
     error: ErrorInfo | None = None
-    artifacts: tuple[Artifact, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    artifacts: tuple[JobArtifact, ...] = ()
+    from_store: bool = False
+    retry_of: str | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state not in ("queued", "running")
 
 
 class ProgressEvent(Frozen):
@@ -88,11 +147,12 @@ class NoticeEvent(Frozen):
 
 
 class ArtifactEvent(Frozen):
-    """A file is finished."""
+    """A file is finished. `server`: the name of what drew it, where there are several."""
 
     kind: Literal["artifact"] = "artifact"
     job_id: str
     artifact: Artifact
+    server: str = ""
 
 
 class EndEvent(Frozen):
@@ -108,3 +168,27 @@ Event = Annotated[
     ProgressEvent | PreviewEvent | NoticeEvent | ArtifactEvent | EndEvent,
     Field(discriminator="kind"),
 ]
+
+"""What an engine tells of a drawing."""
+
+
+class StateEvent(Told):
+    """The job as it is now: the first thing that a follower hears, and again when it changes."""
+
+    kind: Literal["state"] = "state"
+    job: Job
+
+
+class JobArtifactEvent(Told):
+    """A file of a job is finished."""
+
+    kind: Literal["artifact"] = "artifact"
+    job_id: str
+    artifact: JobArtifact
+
+
+JobEvent = Annotated[
+    StateEvent | ProgressEvent | PreviewEvent | NoticeEvent | JobArtifactEvent | EndEvent,
+    Field(discriminator="kind"),
+]
+"""What a job's follower hears, ending with the EndEvent."""

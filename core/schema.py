@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from .job import Event, Job
+from .job import Event, Job, JobEvent
 from .plan import Plan
 from .request import GenerationRequest, TrainingRequest
 
@@ -16,6 +16,7 @@ _KINDS: dict[str, Any] = {
     "Plan": Plan,
     "Job": Job,
     "Event": Event,
+    "JobEvent": JobEvent,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ from ..core.request import GenerationRequest
 from ..core.version import VERSION
 from .comfy_side import ComfySide
 from .embedded_offer import EmbeddedOffer, drawable
-from .engines.base import COMFYUI, EMBEDDED, Engine, Handle
+from .engines.base import COMFYUI, EMBEDDED, Engine, Handle, SavedArtifacts
 from .lora_choice import without_tags
 from .planner import (
     Choices,
@@ -42,12 +43,15 @@ from .planner import (
 from .settings import Settings, load_settings
 from .shelf import Shelf
 from .storage.inputs import InputFolder
-from .storage.pictures import PictureFolder
+from .storage.pictures import PictureFolder, Pictures
 
 DEFAULT_STYLE = "3d"
 """The starter draws in one of its three styles; this one, unless the person names another."""
 
 DEFAULTED = "you named none; flat sticker and cartoon are the others"
+
+FINGERPRINT_SECONDS = 60.0
+"""So long an engine counts as the same."""
 
 MAX_AUTO_SEED = 2**32 - 1
 """Seeds that are rolled fit what other programs take."""
@@ -68,28 +72,35 @@ class Offer(Protocol):
 class App:
     """Plans requests and draws Plans, in this process or on ComfyUI servers.
 
-    `say` is told what takes long before anything is drawn, such as ComfyUI's start.
+    `pictures`: a folder, or another place for what is drawn. `inputs`: the folder where pictures
+    are kept that drawings begin with. `saved`: what was saved of jobs that are taken up. `say` is
+    told what takes long before anything is drawn, such as ComfyUI's start.
     """
 
     def __init__(
         self,
         *,
-        pictures: Path | None = None,
+        pictures: Path | Pictures | None = None,
+        inputs: Path | None = None,
+        saved: SavedArtifacts | None = None,
         settings: Settings | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._say = say
         self.settings = settings or load_settings()
-        folder = pictures or self.settings.pictures or home.pictures_folder()
-        self.pictures = PictureFolder(folder, VERSION)
-        self._inputs = InputFolder(home.inputs_folder())
+        given = pictures or self.settings.pictures or home.pictures_folder()
+        self.pictures: Pictures = (
+            PictureFolder(given, VERSION) if isinstance(given, Path) else given
+        )
+        self._saved = saved
+        self._inputs = InputFolder(inputs or home.inputs_folder())
         self._engines: dict[str, Engine] = {}
-        self._started: dict[str, str | None] = {}
+        self._fingerprints: dict[str, tuple[float, str]] = {}
 
     @cached_property
     def comfy(self) -> ComfySide:
         """The ComfyUI servers: found and asked on first use."""
-        return ComfySide(self.settings, self.pictures, self.shelf, say=self._say)
+        return ComfySide(self.settings, self.pictures, self.shelf, saved=self._saved, say=self._say)
 
     @cached_property
     def shelf(self) -> Shelf:
@@ -107,8 +118,9 @@ class App:
         elif kind not in self._engines:
             from .engines.embedded import EmbeddedEngine
 
-            save = self.pictures.save
-            self._engines[kind] = EmbeddedEngine(save, previews=self.settings.previews)
+            self._engines[kind] = EmbeddedEngine(
+                self.pictures.save, previews=self.settings.previews, saved=self._saved
+            )
         return self._engines[kind]
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
@@ -125,16 +137,16 @@ class App:
         model, why = offer.model(request)
         return make_plan(request, self._choices(request, offer, model, why, raw=raw))
 
-    def start(self, plan: Plan, job_id: str | None = None) -> Handle:
-        """Begin to draw a Plan. `job_id`: of a job that an earlier process began, which goes on.
+    def start(self, plan: Plan, job_id: str | None = None, *, again: bool = False) -> Handle:
+        """Begin to draw a Plan. `again`: the job was begun before, and goes on.
 
         Raises StorageError if the pictures could not be saved.
         """
         self.pictures.check()
-        again, job_id = job_id is not None, job_id or new_job_id()
-        handle = self.engine(plan.engine).start(plan, job_id, again=again)
-        self._started[job_id] = plan.engine
-        return handle
+        job_id = job_id or new_job_id()
+        kind = plan.engine or EMBEDDED
+        self.engine(kind).start(plan, job_id, again=again)
+        return Handle(job_id, kind)
 
     def follow(self, handle: Handle) -> Iterator[Event]:
         """The events of a drawing that was started."""
@@ -143,6 +155,18 @@ class App:
     def cancel(self, handle: Handle) -> None:
         """Stop a drawing within a step."""
         self._engine_of(handle).cancel(handle)
+
+    def fingerprint(self, kind: str | None) -> str:
+        """Kind, versions and devices of an engine: the same Plan on the same gives the same pixels.
+
+        Raises EngineError as `engine` does, and if no server answers.
+        """
+        kind = kind or EMBEDDED
+        asked, known = self._fingerprints.get(kind, (float("-inf"), ""))
+        if time.monotonic() - asked > FINGERPRINT_SECONDS:
+            known = self.engine(kind).capabilities().fingerprint
+            self._fingerprints[kind] = (time.monotonic(), known)
+        return known
 
     def close(self) -> None:
         """Let go of the servers; one that Kizy started ends when nobody uses it any more."""
@@ -202,7 +226,7 @@ class App:
         return next(same, found[0])
 
     def _engine_of(self, handle: Handle) -> Engine:
-        kind = self._started.get(handle.job_id) or EMBEDDED
+        kind = handle.engine or EMBEDDED
         return self._engines.get(kind) or self.engine(kind)
 
     def _offer(self, request: GenerationRequest) -> Offer:

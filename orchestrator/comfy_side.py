@@ -12,6 +12,7 @@ from ..catalog.card import Card
 from ..core import home
 from ..core.errors import EngineError, KizyError
 from .comfy_offer import ComfyOffer, Server
+from .engines.base import SavedArtifacts
 from .engines.comfy import records
 from .engines.comfy.address import Address
 from .engines.comfy.client import ComfyClient
@@ -25,7 +26,7 @@ from .engines.comfy.users import User
 from .server_loras import server_cards
 from .settings import Settings
 from .shelf import Shelf
-from .storage.pictures import PictureFolder
+from .storage.pictures import Pictures
 
 MAX_ASKED_AT_ONCE = 16
 
@@ -36,16 +37,17 @@ LOOK_AGAIN = 5.0
 class ComfySide:
     """Servers that are set, found, or started from the folder in the settings on first use.
 
-    Looked for again after a while: one that came since is used, one that went is not. `say` is told
-    what takes long, such as ComfyUI's start.
+    Looked for again after a while: one that came since is used, one that went is not. `saved`: what
+    was saved of jobs that are taken up. `say` is told what takes long, such as ComfyUI's start.
     """
 
     def __init__(
         self,
         settings: Settings,
-        pictures: PictureFolder,
+        pictures: Pictures,
         shelf: Shelf,
         *,
+        saved: SavedArtifacts | None = None,
         say: Callable[[str], None] = lambda line: None,
         client: Callable[[Address], ComfyClient] = ComfyClient,
         find: Callable[[Settings], list[Address]] = discover,
@@ -53,6 +55,7 @@ class ComfySide:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._pictures, self._shelf = settings, pictures, shelf
+        self._saved = saved
         self._say, self._client, self._find, self._clock = say, client, find, clock
         self._start = start or self._started
         self._lock = threading.RLock()
@@ -66,6 +69,12 @@ class ComfySide:
     def there(self) -> bool:
         """Whether there is any server to ask, or a folder to start one from."""
         return start_options(self._settings) is not None or bool(self._look())
+
+    @property
+    def count(self) -> int:
+        """How many servers are known now."""
+        with self._lock:
+            return max(len(self._clients), len(self._look()))
 
     def clients(self) -> list[ComfyClient]:
         """One for each server, at least one. A ComfyUI whose folder is set is started.
@@ -114,7 +123,7 @@ class ComfySide:
                     clients,
                     self._pictures.save_png,
                     previews=self._settings.previews,
-                    saved=SavedPictures(home.home() / "saved.jsonl"),
+                    saved=self._saved or SavedPictures(home.home() / "saved.jsonl"),
                 )
             else:
                 # Jobs go on without any server being found now: it may be starting again.

@@ -121,18 +121,7 @@ class RerankSettings(BaseModel):
     @check("url")
     @classmethod
     def _address(cls, url: str | None) -> str | None:
-        if not url:
-            return None
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("give an address that begins with http:// or https://")
-        if parts.username is not None or parts.password is not None:
-            # Not shown: it holds a password.
-            raise ValueError("a key belongs into the setting `key`, not into the address")
-        return url.rstrip("/")
+        return _web_address(url)
 
     @check_all(mode="after")
     def _whole(self) -> Self:
@@ -202,11 +191,59 @@ class TrainerSettings(BaseModel):
         return path.expanduser() if path is not None else None
 
 
+class ServeSettings(BaseModel):
+    """The [serve] table: what `kizy serve` listens on, and how much it takes in.
+
+    `upload_mb`: of one picture; `training_mb`: of all files of a training, in megabytes (10^6).
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    port: int = Field(default=7433, ge=1, le=65535)
+    upload_mb: int = Field(default=256, ge=1, le=100_000)
+    training_mb: int = Field(default=4096, ge=1, le=1_000_000)
+
+
+class JobsSettings(BaseModel):
+    """The [jobs] table. `max_waiting`: jobs that may wait; one more is refused.
+
+    `attempts`: how often a job is begun when what fails is not the job's own fault.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    max_waiting: int = Field(default=1000, ge=1, le=1_000_000)
+    attempts: int = Field(default=3, ge=1, le=100)
+
+
+class StorageSettings(BaseModel):
+    """The [storage] table: how long a server keeps what it drew; None: without end.
+
+    `folder`: where; `keep_days`: since a file was last drawn or fetched; `keep_gb`: of all files
+    together (10^9 bytes), the oldest go first. `upload_days`: of files that were handed over.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    folder: Path | None = None
+    keep_days: float | None = Field(default=None, gt=0)
+    keep_gb: float | None = Field(default=None, gt=0)
+    upload_days: float = Field(default=7, gt=0)
+
+    @check("folder")
+    @classmethod
+    def _expanded(cls, path: Path | None) -> Path | None:
+        return _from_home(path) if path is not None else None
+
+
 class Settings(BaseSettings):
     """`pictures`: where pictures go. `model`: what "auto" takes. `previews`: draw previews.
 
     `engine`: what draws. `servers`: ComfyUI servers. `comfyui`: the one that Kizy starts.
     `loras`: where LoRAs are, and how they are picked. `trainer`: what training needs.
+    `server`: a Kizy server that commands speak to, with `server_key`. `database_url`: where `kizy
+    serve` keeps its jobs; None: a file below KIZY_HOME.
     """
 
     model_config = SettingsConfigDict(
@@ -221,6 +258,17 @@ class Settings(BaseSettings):
     comfyui: ComfyuiSettings = ComfyuiSettings()
     loras: LorasSettings = LorasSettings()
     trainer: TrainerSettings = TrainerSettings()
+    server: str | None = None
+    server_key: SecretStr | None = None
+    database_url: SecretStr | None = None
+    serve: ServeSettings = ServeSettings()
+    jobs: JobsSettings = JobsSettings()
+    storage: StorageSettings = StorageSettings()
+
+    @check("server")
+    @classmethod
+    def _server(cls, url: str | None) -> str | None:
+        return _web_address(url)
 
     @check("servers", mode="before")
     @classmethod
@@ -282,6 +330,22 @@ def _from_home(path: Path) -> Path:
         return home() / path.expanduser()
     except RuntimeError:
         raise ValueError(f"{path}: there is no such user") from None
+
+
+def _web_address(url: str | None) -> str | None:
+    """Without a slash at its end. Raises ValueError for what is no http(s) address."""
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("give an address that begins with http:// or https://")
+    if parts.username is not None or parts.password is not None:
+        # Not shown: it holds a password.
+        raise ValueError("a key belongs into a setting of its own, not into the address")
+    return url.rstrip("/")
 
 
 def _split(value: Any, separator: str) -> Any:

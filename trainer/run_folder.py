@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 import time
@@ -14,7 +13,7 @@ from typing import IO, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ..core.errors import UnknownNameError
-from ..core.files import replacing, storage_errors
+from ..core.files import replacing, storage_errors, take_lock
 from ..core.home import home
 from ..core.request import TrainingRequest
 from .engines.base import STOP_FILE
@@ -42,14 +41,16 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, request: TrainingRequest, parent: Path | None = None) -> RunFolder:
+    def create(
+        cls, request: TrainingRequest, parent: Path | None = None, *, name: str | None = None
+    ) -> RunFolder:
         """A new folder that holds the request; what died long ago while it was prepared goes.
 
-        Raises StorageError.
+        `name`: of the folder, else one that nobody has. Raises StorageError.
         """
         parent = parent or trainings_folder()
         _forget_unprepared(parent)
-        path = parent / f"{slug(request.name)}-{secrets.token_hex(4)}"
+        path = parent / (name or f"{slug(request.name)}-{secrets.token_hex(4)}")
         with storage_errors(path):
             path.mkdir(parents=True)
         run = cls(path)
@@ -113,7 +114,7 @@ class RunFolder:
         """
         with storage_errors(self.path / "lock"):
             file = (self.path / "lock").open("ab")
-        if _take(file):
+        if take_lock(file):
             return file
         file.close()
         return None
@@ -178,21 +179,3 @@ def _forget_unprepared(parent: Path) -> None:
             age = time.time() - request.stat().st_mtime
             if age > UNPREPARED_SECONDS and not (request.parent / "plan.json").exists():
                 shutil.rmtree(request.parent, ignore_errors=True)
-
-
-def _take(file: IO[bytes]) -> bool:
-    if os.name == "nt":
-        import msvcrt
-
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
-            return False
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

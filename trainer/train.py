@@ -22,7 +22,7 @@ from .limits import Progress, never, no_progress
 from .memory import Machine, probe
 from .plan import TrainingPlan
 from .rules import decide, engine_for, picture_limits
-from .run_folder import RunFolder, find_run, list_runs
+from .run_folder import RunFolder, find_run, list_runs, trainings_folder
 from .supervise import TrainingHandle, Waits
 
 MAX_NAME = 200
@@ -72,10 +72,11 @@ class Trainer:
         *,
         progress: Progress = no_progress,
         cancelled: Callable[[], bool] = never,
+        folder: str | None = None,
     ) -> RunFolder:
         """Data set and plan, in a new run's folder. On an error nothing is left behind.
 
-        Raises InputError and its kinds, EngineError, StorageError, CancelledError.
+        `folder`: its name; what lies there without a plan, of a try that died, goes. Raises InputError and its kinds, EngineError, StorageError, CancelledError.
         """
         request = _on_one_line(request)
         here = self._machine("builtin")
@@ -86,7 +87,9 @@ class Trainer:
             raise missing
         machine = here if name == "builtin" else self._machine(name)
         parts = find_parts(base, machine.free) if name == "kohya" else {}
-        run = RunFolder.create(request)
+        if folder is not None:
+            shutil.rmtree(trainings_folder() / folder, ignore_errors=True)
+        run = RunFolder.create(request, name=folder)
         try:
             data = dataset.build(
                 request,

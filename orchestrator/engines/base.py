@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...core.job import Event
+from ...core.job import Artifact, Event
 from ...core.plan import Plan
 
 EMBEDDED = "embedded"
@@ -29,9 +29,22 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Handle:
-    """A started job, as the engine knows it. Plain data: it can be stored."""
+    """A started job. `engine`: the kind of the engine that has it, where there are several."""
 
     job_id: str
+    engine: str | None = None
+
+
+class SavedArtifacts(Protocol):
+    """Which pictures of which job were saved: none is drawn or saved again."""
+
+    def add(self, job_id: str, index: int, artifact: Artifact) -> None:
+        """Picture `index` of a job was saved. Raises StorageError if that must not be lost."""
+        ...
+
+    def of(self, job_id: str, plan: Plan) -> dict[int, Artifact]:
+        """The pictures of a job that were saved, by their index, and are still there."""
+        ...
 
 
 class Engine(Protocol):
@@ -44,7 +57,8 @@ class Engine(Protocol):
     def start(self, plan: Plan, job_id: str, *, again: bool = False) -> Handle:
         """Begin; a second call with the same `job_id` starts nothing.
 
-        `again`: an earlier process may have started the job; what there is of it is taken up.
+        `again`: the job was begun before, by another process or with a failure; what there is of
+        it is taken up.
         """
         ...
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import io
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import EngineError, KizyError
 from ...core.job import Artifact, Event
 from ...core.plan import Plan
-from .base import Capabilities, Handle
+from .base import Capabilities, Handle, SavedArtifacts
 from .record import Record, StartedJobs
 
 if TYPE_CHECKING:
@@ -41,21 +41,29 @@ def require_local() -> None:
 
 @dataclass
 class _Work:
-    """A job that waits for its turn, and how to stop it."""
+    """A job that waits for its turn, how to stop it, and what was saved of it before."""
 
     record: Record
     cancel: CancelToken
+    saved: dict[int, Artifact]
 
 
 class EmbeddedEngine:
-    """The Engine over a Drawer. `save` stores what is drawn.
+    """The Engine over a Drawer. `save` stores what is drawn, `saved` remembers it.
 
     Raises EngineError `local_missing` where the libraries are not installed.
     """
 
-    def __init__(self, save: Save, drawer: Drawer | None = None, previews: bool = True) -> None:
+    def __init__(
+        self,
+        save: Save,
+        drawer: Drawer | None = None,
+        previews: bool = True,
+        saved: SavedArtifacts | None = None,
+    ) -> None:
         require_local()
         self._save = save
+        self._saved = saved
         self._previews = previews
         self._drawer = drawer
         self._started = StartedJobs[_Work](lambda work: work.record)
@@ -73,12 +81,13 @@ class EmbeddedEngine:
         return Capabilities("embedded", device.type, FAMILIES, " ".join(parts))
 
     def start(self, plan: Plan, job_id: str, *, again: bool = False) -> Handle:
-        """Begin. What an earlier process drew went with it, so `again` means nothing here."""
+        """Begin. `again`: pictures that were saved before are not drawn again."""
         from ...drawing.cancel import CancelToken
 
+        saved = self._saved.of(job_id, plan) if again and self._saved is not None else {}
         with self._lock:
-            if job_id not in self._started:
-                work = _Work(Record(plan, job_id), CancelToken())
+            if self._started.startable(job_id, again=again):
+                work = _Work(Record(plan, job_id), CancelToken(), saved)
                 self._started.add(job_id, work)
                 self._waiting.put(work)
                 if self._worker is None:
@@ -112,12 +121,10 @@ class EmbeddedEngine:
         record, error = work.record, None
         try:
             work.cancel.check()
-            self._the_drawer().draw(
-                record.plan,
-                cancel=work.cancel,
-                report=_Reporter(record),
-                deliver=lambda index, picture: self._deliver(record, index, picture),
-            )
+            for index in sorted(work.saved):
+                record.artifact(work.saved[index])
+            for first, count in missing(record.plan.count, work.saved):
+                self._draw(work, first, count)
         except KizyError as failure:
             error = failure
         except Exception as failure:
@@ -125,8 +132,30 @@ class EmbeddedEngine:
             _log_failure()
         record.end(error)
 
+    def _draw(self, work: _Work, first: int, count: int) -> None:
+        """Pictures `first` to `first + count` of the Plan. Raises KizyError."""
+        record = work.record
+        self._the_drawer().draw(
+            record.plan.for_picture(first).model_copy(update={"count": count}),
+            cancel=work.cancel,
+            report=_Reporter(record, first),
+            deliver=lambda index, picture: self._deliver(record, first + index, picture),
+        )
+
     def _deliver(self, record: Record, index: int, picture: Image.Image) -> None:
-        record.artifact(self._save(record.plan.for_picture(index), picture))
+        artifact = self._save(record.plan.for_picture(index), picture)
+        if self._saved is not None:
+            self._saved.add(record.job_id, index, artifact)
+        record.artifact(artifact)
+
+
+def missing(count: int, saved: Collection[int]) -> Iterator[tuple[int, int]]:
+    """(first, how many) of each stretch of pictures 0 to `count` that was not saved."""
+    first = 0
+    for index in [*sorted(saved), count]:
+        if index > first:
+            yield first, index - first
+        first = index + 1
 
 
 def _log_failure() -> None:
@@ -138,12 +167,12 @@ def _log_failure() -> None:
 class _Reporter:
     """Hands what the drawer says to the job's record."""
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
+    def __init__(self, record: Record, first: int) -> None:
+        self._record, self._first = record, first
         self.progress = record.progress
         self.notice = record.notice
 
     def preview(self, index: int, picture: Image.Image) -> None:
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", compress_level=1)
-        self._record.preview(index, buffer.getvalue())
+        self._record.preview(self._first + index, buffer.getvalue())

@@ -48,6 +48,12 @@ class Record:
     _fraction: float = 0.0
     _count: int = 0
     _ended: bool = False
+    _failed: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended, and not well."""
+        return self._failed
 
     @property
     def ended(self) -> bool:
@@ -70,8 +76,9 @@ class Record:
     def notice(self, code: str, text: str) -> None:
         self._add(NoticeEvent(job_id=self.job_id, code=code, text=text))
 
-    def artifact(self, artifact: Artifact) -> None:
-        self._add(ArtifactEvent(job_id=self.job_id, artifact=artifact))
+    def artifact(self, artifact: Artifact, server: str = "") -> None:
+        """A picture is saved. `server`: what drew it, where there are several."""
+        self._add(ArtifactEvent(job_id=self.job_id, artifact=artifact, server=server))
 
     def end(self, error: KizyError | None) -> None:
         """The last event: failed or cancelled by what `error` says, else succeeded."""
@@ -113,7 +120,8 @@ class Record:
                 self._newest[replaces] = self._count
             self._events[self._count] = event
             self._count += 1
-            self._ended = self._ended or isinstance(event, EndEvent)
+            if isinstance(event, EndEvent):
+                self._ended, self._failed = True, event.state != "succeeded"
             self._changed.notify_all()
 
     def drop_previews(self) -> None:
@@ -139,10 +147,19 @@ class StartedJobs(Generic[_Work]):
         """The job; None if it was never started here, or is long over."""
         return self._works.get(job_id)
 
+    def startable(self, job_id: str, *, again: bool) -> bool:
+        """Whether it is new here, or ended badly and is to be begun again."""
+        work = self._works.get(job_id)
+        return work is None or (again and self._record_of(work).failed)
+
     def add(self, job_id: str, work: _Work) -> None:
         """One more. Those that are over lose their previews, the oldest of many are forgotten."""
         going: list[str] = []
+        if job_id in self._over:
+            self._over.remove(job_id)
         for key in self._going:
+            if key == job_id:
+                continue
             record = self._record_of(self._works[key])
             if record.ended:
                 record.drop_previews()

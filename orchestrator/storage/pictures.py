@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image
 
@@ -18,6 +19,25 @@ from ...core.plan import Plan
 
 MAX_WORDS = 40
 """Characters of the prompt in a file name."""
+
+
+class Pictures(Protocol):
+    """Where finished pictures go."""
+
+    def check(self) -> None:
+        """Raises StorageError if nothing can be written there."""
+        ...
+
+    def save(self, plan: Plan, picture: Image.Image) -> Artifact:
+        """Write one picture; `plan` draws it alone. Raises StorageError."""
+        ...
+
+    def save_png(self, plan: Plan, data: bytes) -> Artifact:
+        """Write one picture that is a PNG already; its pixels stay as they are.
+
+        Raises StorageError, PictureError `picture_unreadable`.
+        """
+        ...
 
 
 class PictureFolder:

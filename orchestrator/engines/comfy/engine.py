@@ -25,7 +25,7 @@ from ....core.picture_files import MAX_BYTES
 from ....core.plan import Plan
 from ...templates.compile import Compiled
 from ...templates.server import ServerFacts
-from ..base import COMFYUI, Capabilities, Handle
+from ..base import COMFYUI, Capabilities, Handle, SavedArtifacts
 from ..record import Record, StartedJobs
 from .choice import is_servers_fault
 from .client import ComfyClient
@@ -69,12 +69,12 @@ class ComfyEngine:
         save: Save,
         *,
         previews: bool = True,
-        saved: SavedPictures | None = None,
+        saved: SavedArtifacts | None = None,
         away: float = AWAY,
     ) -> None:
         self._pool, self._clients, self._save = pool, {c.address.name: c for c in clients}, save
         self._previews, self._away = previews, away
-        self._saved = saved or SavedPictures()
+        self._saved: SavedArtifacts = saved or SavedPictures()
         self._started = StartedJobs[Work](lambda work: work.record)
         self._left_behind: dict[str, set[str]] = {}
         self._lock = threading.Lock()
@@ -110,9 +110,9 @@ class ComfyEngine:
         """Begin. `again`: each picture is looked for, where it was saved and on the servers, before
         it is sent.
         """
+        saved = self._saved.of(job_id, plan) if again else {}
         with self._lock:
-            if job_id not in self._started:
-                saved = self._saved.of(job_id, plan) if again else {}
+            if self._started.startable(job_id, again=again):
                 work = Work(Record(plan, job_id), again=again, begun=again, saved=saved)
                 self._started.add(job_id, work)
                 threading.Thread(target=self._run, args=(work,), daemon=True).start()
@@ -180,7 +180,7 @@ class ComfyEngine:
 
         artifact = self._save(own, in_parts(own, drawn, work.record.notice))
         self._saved.add(work.record.job_id, index, artifact)
-        work.record.artifact(artifact)
+        work.record.artifact(artifact, work.servers.get(index, ""))
         meter.done(index)
 
     def _drawn(self, work: Work, picture: Picture, meter: Share) -> bytes:
@@ -195,6 +195,7 @@ class ComfyEngine:
                     begun = time.monotonic()
                     data = self._draw(work, picture, client, meter)
                     lease.succeeded(time.monotonic() - begun)
+                    work.servers[picture.index] = client.address.name
                     return data
                 except Vanished:
                     self._once_more(work, picture, client)

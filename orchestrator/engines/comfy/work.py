@@ -23,12 +23,14 @@ class Work:
 
     `again`: an earlier process may have started it. `begun`: a server took one of its pictures, or
     may have in an earlier process. `saved`: what an earlier process saved of it, by picture.
+    `servers`: the name of what drew a picture.
     """
 
     record: Record
     again: bool = False
     begun: bool = False
     saved: dict[int, Artifact] = field(default_factory=dict)
+    servers: dict[int, str] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
     prompts: dict[str, ComfyClient] = field(default_factory=dict)
     verdicts: dict[tuple[int, bool], tuple[ServerFacts, KizyError | None]] = field(

@@ -233,7 +233,7 @@ def test_a_job_of_an_earlier_process_goes_on_and_saves_nothing_twice(
     handle = first.start(plan)
     before = {e.artifact.path for e in first.follow(handle) if e.kind == "artifact"}
     later = app_on(fake)
-    events = list(later.follow(later.start(plan, handle.job_id)))
+    events = list(later.follow(later.start(plan, handle.job_id, again=True)))
     assert events[-1].kind == "end" and events[-1].state == "succeeded"
     assert {e.artifact.path for e in events if e.kind == "artifact"} == before
     assert {str(path) for path in later.pictures.folder.glob("*.png")} == before

@@ -1,0 +1,1 @@
+"""The REST server: thin handlers over a Service."""

@@ -1,0 +1,1 @@
+"""A Kizy server far away, as a Service."""

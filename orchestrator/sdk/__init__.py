@@ -1,0 +1,1 @@
+"""Kizy from Python."""
