@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from ...core import errors
 from ...core.errors import (
     CODES,
     EngineError,
@@ -63,15 +64,14 @@ class Refused(HTTPException):
     """
 
     def __init__(self, error: KizyError, answer: int | None = None) -> None:
-        super().__init__(answer or status_of(error), error.message)
+        super().__init__(answer or status_of(error.code), error.message)
         self.error = error
 
 
-def status_of(error: KizyError) -> int:
+def status_of(code: str) -> int:
     """The HTTP status that belongs to an error."""
-    if error.code in STATUS:
-        return STATUS[error.code]
-    return 422 if isinstance(error, InputError) else 500
+    kind = getattr(errors, CODES[code].error)
+    return STATUS.get(code) or (422 if issubclass(kind, InputError) else 500)
 
 
 def problem(
@@ -83,29 +83,29 @@ def problem(
     wrong: Sequence[dict[str, str]] = (),
 ) -> Response:
     """The answer that tells of an error. `wrong`: values of the request, `where` and `what`."""
-    status = status or status_of(error)
+    status = status or status_of(error.code)
     # About the server's own disk and database only the server's log says all.
     detail = CODES[error.code].meaning if isinstance(error, StorageError) else error.message
     more = dict(headers or {}) | _headers(error.code, status)
     if path.startswith(OPENAI_PATHS):
         return _as_openai(error.code, f"{detail} {error.fix}", status, more, wrong)
-    document: dict[str, Any] = {
-        "type": type_of(error.code),
-        "title": CODES[error.code].meaning,
+    values = document(error.code, status, detail, error.fix)
+    if wrong:
+        values["errors"] = list(wrong)
+    # In ASCII: what a request held may not be text that UTF-8 can write.
+    return Response(json.dumps(values), status, more, MEDIA_TYPE)
+
+
+def document(code: str, status: int, detail: str, fix: str) -> dict[str, Any]:
+    """A problem document. docs/errors.md tells about each code, which its `type` names."""
+    return {
+        "type": f"urn:kizy:error:{code}",
+        "title": CODES[code].meaning,
         "status": status,
         "detail": detail,
-        "code": error.code,
-        "fix": error.fix,
+        "code": code,
+        "fix": fix,
     }
-    if wrong:
-        document["errors"] = list(wrong)
-    # In ASCII: what a request held may not be text that UTF-8 can write.
-    return Response(json.dumps(document), status, more, MEDIA_TYPE)
-
-
-def type_of(code: str) -> str:
-    """A problem's `type`. docs/errors.md tells about each code."""
-    return f"urn:kizy:error:{code}"
 
 
 def install(app: FastAPI) -> None:
@@ -119,7 +119,7 @@ def install(app: FastAPI) -> None:
 
 async def _on_kizy_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, KizyError)
-    if status_of(error) >= 500:
+    if status_of(error.code) >= 500:
         log.warning("%s %s: %s (%s)", request.method, request.url.path, error.message, error.code)
     return problem(error, path=request.url.path)
 

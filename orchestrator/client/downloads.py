@@ -33,7 +33,9 @@ class Downloads:
         content that arrives damaged twice; StorageError.
         """
         if not is_id(artifact_id):
-            message = f"There is no file {artifact_id[:80]}: ids of files have 64 digits and letters."
+            message = (
+                f"There is no file {artifact_id[:80]}: ids of files have 64 digits and letters."
+            )
             raise UnknownNameError("artifact_unknown", message)
         known = self._known.get(artifact_id)
         if known is not None and known.path.is_file():

@@ -80,6 +80,11 @@ def training_files(names: Sequence[str], scratch: Path) -> list[Path]:
     return [*found, _packed(scratch, "pictures", _apart(packed))]
 
 
+def sent_name(path: Path) -> str:
+    """What a file is called on its way: a comic book's archive is a zip file, and says so."""
+    return f"{path.stem}.zip" if ending(path.name) in _ZIPS else path.name
+
+
 def _captions(path: Path) -> Iterator[Path]:
     """The caption files of a picture: "a.txt" or "a.png.txt" for "a.png"; itself, if it is one."""
     if ending(path.name) in CAPTION_ENDINGS:

@@ -41,7 +41,7 @@ from .downloads import Downloads
 from .follow import Following
 from .forms import FilePart, Form, already_open, on_disk
 from .http import Http
-from .inputs import is_id, local_file, training_files, with_ids
+from .inputs import is_id, local_file, sent_name, training_files, with_ids
 from .reading import UnreadableError, read, read_all, read_job, read_page
 from .timing import Timing
 
@@ -83,10 +83,11 @@ class RemoteService:
 
     def train(self, request: TrainingRequest, wish: Wish = Wish()) -> Job:  # noqa: B008
         headers = {"Idempotency-Key": wish.idempotency_key or str(uuid.uuid4())}
-        fields = _fields(request, _options(wish))
+        fields = _fields(request, _options(Wish(deadline=wish.deadline)))
         with tempfile.TemporaryDirectory(prefix="kizy-") as scratch:
             named = [name for name in request.files if not is_id(name)]
-            files = [on_disk("files", path) for path in training_files(named, Path(scratch))]
+            paths = training_files(named, Path(scratch))
+            files = [on_disk("files", path, sent_name(path)) for path in paths]
             form = Form(fields, files)
             return self._told("/v1/trainings", read_job, "POST", form=form, headers=headers)
 
@@ -122,9 +123,7 @@ class RemoteService:
 
     def pause(self, paused: bool) -> QueueState:
         body = {"paused": paused}
-        return self._told(
-            "/v1/queue", lambda values: read(QueueState, values), "PATCH", body=body
-        )
+        return self._told("/v1/queue", lambda values: read(QueueState, values), "PATCH", body=body)
 
     def upload(self, name: str, data: IO[bytes]) -> Upload:
         with contextlib.ExitStack() as stack:

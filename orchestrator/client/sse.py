@@ -1,4 +1,4 @@
-"""Server-sent events, as the HTML standard writes them (section 9.2, "Server-sent events"). Pure."""
+"""Server-sent events, as section 9.2 of the HTML standard writes them. Pure."""
 
 from __future__ import annotations
 

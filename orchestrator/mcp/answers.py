@@ -145,9 +145,7 @@ def _file_words(number: int, file: FileFacts) -> str:
         words.append(f"{file.width}x{file.height}")
     if file.seed is not None:
         words.append(f"seed {file.seed}")
-    words.append("removed by age" if file.gone else file.uri)
-    if file.link is not None:
-        words.append(file.link)
+    words.append("removed by age" if file.gone else file.link or file.uri)
     return ", ".join(words)
 
 

@@ -150,7 +150,7 @@ class Wanted(Manner):
     ] = ()
 
 
-class Generate(Wanted, Waiting):
+class Generate(Waiting, Wanted):
     """`generate`."""
 
 
@@ -158,7 +158,7 @@ class ExplainPlan(Wanted):
     """`explain_plan`."""
 
 
-class Edit(Manner, Waiting):
+class Edit(Waiting, Manner):
     """`edit`."""
 
     picture: Picture
@@ -188,7 +188,7 @@ class Edit(Manner, Waiting):
     count: Annotated[int, Field(ge=1, le=MAX_COUNT, description="How many pictures.")] = 1
 
 
-class Improve(Means, Waiting):
+class Improve(Waiting, Means):
     """`improve`."""
 
     picture: Picture

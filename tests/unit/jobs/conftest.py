@@ -27,6 +27,9 @@ from tests.fakes.draws import FakeApp
 POSTGRES = "KIZY_TEST_POSTGRES"
 """The address of a Postgres server where tests may make databases."""
 
+SERVER = os.environ.get(POSTGRES)
+"""Read now: no test sees Kizy's variables."""
+
 
 @dataclass
 class Made:
@@ -114,11 +117,10 @@ def _made(folder: Path, url: str) -> Iterator[Made]:
 
 
 def _postgres() -> Iterator[str]:
-    server = os.environ.get(POSTGRES)
-    if server is None:
+    if SERVER is None:
         pytest.skip(f"{POSTGRES} names no server")
     name = f"kizy_{uuid.uuid4().hex[:12]}"
-    address = sqlalchemy.make_url(server).set(drivername="postgresql+psycopg")
+    address = sqlalchemy.make_url(SERVER).set(drivername="postgresql+psycopg")
     engine = sqlalchemy.create_engine(address, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
