@@ -579,6 +579,12 @@ _TABLE = [
         "Send it again; a proxy before the server can take it in at its own pace.",
     ),
     (
+        "path_refused",
+        "InputError",
+        "An assistant named a file by a path or address that it may not use.",
+        "Give the picture's content or its id; `kizy mcp --allow FOLDER` opens a folder.",
+    ),
+    (
         "route_unknown",
         "UnknownNameError",
         "The server has nothing at that address, or not for that method.",

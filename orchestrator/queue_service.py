@@ -375,6 +375,9 @@ class _Shared:
         if not self._lock.shared and not self._lock.take():
             message = "Another Kizy server works on this database."
             raise InputError("server_runs_already", message)
+        if not self._lock.shared:
+            # Nobody else writes here: what a process left that died just then can go at once.
+            self._retention.unknown(older=0.0)
         self.dispatcher.start()
 
     def require_open(self) -> None:

@@ -172,5 +172,3 @@ def _authority(url: str) -> tuple[str, int] | None:
     except ValueError:
         return None
     return (parts.hostname.lower(), port) if parts.hostname else None
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -36,8 +37,8 @@ class ArrivingFolder:
                 self._forget_old()
                 self._own = Path(tempfile.mkdtemp(dir=self._above))
             handle, name = tempfile.mkstemp(dir=self._own)
-            with open(handle, "wb"):
-                return Path(name)
+            os.close(handle)
+            return Path(name)
 
     def close(self) -> None:
         if self._own is not None:

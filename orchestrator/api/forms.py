@@ -59,7 +59,7 @@ async def read_form(
 ) -> AsyncIterator[Form]:
     """The request's form; files that nobody moved away are deleted behind the block.
 
-    Raises InputError `request_invalid`, `upload_too_large` and what `limit_of` raises; StorageError.
+    Raises InputError `request_invalid`, `upload_too_large`, what `limit_of` raises; StorageError.
     """
     reader = _Reader(folder, limit_of)
     try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from ..service import Numbered, Service, Upload
+from ..service import Figures, Numbered, Service, Upload
 
 
 class Host(Service, Protocol):
@@ -35,6 +35,6 @@ class Host(Service, Protocol):
         """None: ready; else why not, in a sentence."""
         ...
 
-    def figures(self) -> Any:
-        """Numbers for monitoring; see `metrics.py`."""
+    def figures(self) -> Figures:
+        """Numbers for whoever watches over the server."""
         ...

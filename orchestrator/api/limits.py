@@ -53,9 +53,7 @@ class Intake:
     One whose length is told beforehand is refused before any of it is read.
     """
 
-    def __init__(
-        self, app: ASGIApp, limit: Callable[[str], int], pace: Pace | None = None
-    ) -> None:
+    def __init__(self, app: ASGIApp, limit: Callable[[str], int], pace: Pace | None = None) -> None:
         self._app, self._limit, self._pace = app, limit, pace or Pace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,9 +93,9 @@ class _Body:
             raise Refused(too_large(self._limit))
         self._complete = not message.get("more_body", False)
         passed = time.monotonic() - self._began
-        if not self._complete and passed > self._pace.patience:
-            if self._size < self._pace.slowest * passed:
-                raise Refused(_too_slow())
+        late = not self._complete and passed > self._pace.patience
+        if late and self._size < self._pace.slowest * passed:
+            raise Refused(_too_slow())
         return message
 
 

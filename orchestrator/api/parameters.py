@@ -84,8 +84,7 @@ class GenerationBody(GenerationRequest):
 
 
 class TrainingBody(TrainingRequest):
-    """A training of pictures that were uploaded before. `deadline`: when it is of no use any more.
-    """
+    """A training of files that were uploaded before. `deadline`: when it is of no use any more."""
 
     deadline: AwareDatetime | None = Field(default=None, examples=["2030-01-01T12:00:00Z"])
 

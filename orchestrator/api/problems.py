@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457) with Kizy's code and fix; OpenAI's form below its paths."""
+"""Errors as problem documents (RFC 9457) with Kizy's code and fix; to OpenAI's clients as theirs."""
 
 from __future__ import annotations
 
@@ -45,8 +45,10 @@ STATUS = {
     "idempotency_conflict": 409,
     "job_not_over": 409,
     "job_not_waiting": 409,
+    "cancelled": 409,
     "artifact_gone": 410,
     "upload_too_large": 413,
+    "deadline_passed": 422,
     "queue_full": 429,
     "server_stopping": 503,
     "server_unreachable": 503,

@@ -33,10 +33,11 @@ from ...core.errors import (
 )
 from ...core.files import replacing, sha256_of
 from ...core.home import loras_folder, models_folder
+from ..family_names import family_in_words
 from ..machine import this_machine
 from ..settings import load_settings
 from ..shelf import Shelf
-from .told import document, family_in_words, fetching, line
+from .told import document, fetching, line
 
 Kind = Literal["lora", "model"]
 

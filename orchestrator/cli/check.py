@@ -20,10 +20,11 @@ from ...catalog.safetensors_header import Header, is_file, read_header
 from ...catalog.scan import Found, Tensors, finished, look
 from ...catalog.sidecars import sidecar_names
 from ...core.errors import ModelFileError, UnknownNameError, nearest
+from ..family_names import family_in_words
 from ..machine import this_machine
 from ..settings import load_settings
 from ..shelf import Shelf
-from .told import STATES, document, family_in_words, made_for_words, plural, shown
+from .told import STATES, document, made_for_words, plural, shown
 
 BROKEN = 1
 """Exit status for a file that cannot be used."""

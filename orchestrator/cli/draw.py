@@ -1,53 +1,24 @@
-"""`kizy generate` and `kizy replay`: progress while it draws, then files and reasons."""
+"""`kizy generate` and `kizy replay`: what is asked for, drawn in this process or on a server."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from rich.text import Text
 
-from ...core.errors import CancelledError, InputError, KizyError, exit_status
-from ...core.job import Artifact, EndEvent, ErrorInfo, Event
+from ...core.errors import CancelledError, InputError
+from ...core.job import EndEvent, ErrorInfo
 from ...core.plan import Plan
 from ...core.request import GenerationRequest, parse_request
 from ..app import App
 from ..engines.base import Handle
-
-
-@dataclass(frozen=True)
-class View:
-    """How to show it: folder, one JSON document, open the pictures, show what went wrong."""
-
-    out: Path | None
-    as_json: bool
-    open_them: bool
-    debug: bool
-
-
-@dataclass
-class _Outcome:
-    """What came of a drawing."""
-
-    artifacts: list[Artifact] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-    end: EndEvent | None = None
-
-
-class FailedError(KizyError):
-    """An engine's error, as it was reported by its last event."""
-
-    def __init__(self, info: ErrorInfo) -> None:
-        super().__init__(info.code, info.message, fix=info.fix)
-        self.exit_status = exit_status(info.code)
+from ..settings import Settings, load_settings
+from .outcome import FailedError, Outcome, View, close, moving, put, saved_before, tell
 
 
 def number(text: str) -> str | int | float:
@@ -93,24 +64,39 @@ def start_picture(path: Path | None, strength: str) -> dict[str, Any] | None:
     return {"picture": str(path), "strength": number(strength)}
 
 
-def generate(values: dict[str, Any], *, raw: bool, view: View) -> None:
-    """Plan and draw a request. Raises KizyError."""
+def generate(values: dict[str, Any], *, raw: bool, view: View, fresh: bool = False) -> None:
+    """Plan and draw a request, here or on the server of the settings. Raises KizyError.
+
+    `fresh`: a server draws also what it drew before.
+    """
     request = parse_request(GenerationRequest, values)
-    with _app(view) as app:
+    settings = load_settings()
+    if settings.server is not None:
+        from . import there
+
+        there.generate(request, settings, raw=raw, fresh=fresh, view=view)
+        return
+    with _app(view, settings) as app:
         _draw(app, app.plan(request, raw=raw), view)
 
 
 def replay(picture: Path, *, view: View) -> None:
-    """Draw a picture's Plan again. Raises KizyError."""
-    with _app(view) as app:
+    """Draw a picture's Plan again, here or on the server of the settings. Raises KizyError."""
+    settings = load_settings()
+    if settings.server is not None:
+        from . import there
+
+        there.replay(picture, settings, view=view)
+        return
+    with _app(view, settings) as app:
         _draw(app, app.plan_of(picture), view)
 
 
 @contextlib.contextmanager
-def _app(view: View) -> Iterator[App]:
+def _app(view: View, settings: Settings) -> Iterator[App]:
     """What the command draws with; what was started for it ends with it."""
     console = Console(stderr=True)
-    app = App(pictures=view.out, say=lambda line: _print(console, line, "dim"))
+    app = App(pictures=view.out, settings=settings, say=lambda line: put(console, line, "dim"))
     try:
         yield app
     finally:
@@ -141,92 +127,36 @@ def _draw(app: App, plan: Plan, view: View) -> None:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     console = Console(stderr=True)
     started = time.monotonic()
-    handle = app.start(plan)
-    outcome = _follow(app, handle, plan, console)
+    outcome, end = _follow(app, app.start(plan), console)
     seconds = time.monotonic() - started
-    error = outcome.end.error if outcome.end is not None else None
-    if error is not None:
-        _raise(error, outcome, console)
-    _tell(outcome, plan, console)
-    if view.as_json:
-        print(json.dumps(_document(outcome, plan, seconds), ensure_ascii=False))
-    if view.open_them:
-        import typer
-
-        for artifact in outcome.artifacts:
-            typer.launch(artifact.path)
+    if end.error is not None:
+        _raise(end.error, outcome, console)
+    tell(outcome, plan, console)
+    close(outcome, plan, seconds, view)
 
 
-def _follow(app: App, handle: Handle, plan: Plan, console: Console) -> _Outcome:
+def _follow(app: App, handle: Handle, console: Console) -> tuple[Outcome, EndEvent]:
     """Show events until the end; Ctrl-C cancels, and then waits for the end all the same."""
-    outcome = _Outcome()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=1.0, left="")
-        events = app.follow(handle)
-        while outcome.end is None:
+    outcome = Outcome()
+    with moving(console) as show:
+        while True:
             try:
-                for event in events:
-                    _take(event, outcome)
+                for event in app.follow(handle):
                     if event.kind == "progress":
-                        left = f"{event.left:.0f} s left" if event.left is not None else ""
-                        bar.update(
-                            task, completed=event.fraction, description=event.doing, left=left
-                        )
+                        show(event.fraction, event.doing, event.left)
+                    elif event.kind == "artifact":
+                        outcome.artifacts.append(event.artifact)
+                    elif event.kind == "notice":
+                        outcome.notices.append(event.text)
+                    elif event.kind == "end":
+                        return outcome, event
             except KeyboardInterrupt:
                 app.cancel(handle)
-                outcome = _Outcome()
-                events = app.follow(handle)
-    return outcome
+            outcome = Outcome()
 
 
-def _take(event: Event, outcome: _Outcome) -> None:
-    if event.kind == "artifact":
-        outcome.artifacts.append(event.artifact)
-    elif event.kind == "notice":
-        outcome.notices.append(event.text)
-    elif event.kind == "end":
-        outcome.end = event
-
-
-def _raise(error: ErrorInfo, outcome: _Outcome, console: Console) -> None:
-    for artifact in outcome.artifacts:
-        _print(console, f"Saved before that: {artifact.path}")
+def _raise(error: ErrorInfo, outcome: Outcome, console: Console) -> None:
+    saved = saved_before(outcome.artifacts, console)
     if error.code == "cancelled":
-        saved = len(outcome.artifacts)
-        what = "nothing was" if saved == 0 else f"{saved} picture{'s were' * (saved > 1)}"
-        raise CancelledError("cancelled", f"Stopped; {what} saved.")
+        raise CancelledError("cancelled", f"Stopped; {saved} saved.")
     raise FailedError(error)
-
-
-def _tell(outcome: _Outcome, plan: Plan, console: Console) -> None:
-    for notice in outcome.notices:
-        _print(console, f"Note: {notice}")
-    for artifact in outcome.artifacts:
-        _print(console, artifact.path, style="bold")
-        _print(console, f"  {artifact.width}x{artifact.height}, seed {artifact.seed}")
-    if plan.prompt != plan.request_prompt:
-        _print(console, f"Drawn: {plan.prompt}")
-    for reason in plan.reasons:
-        _print(console, f"{reason.choice.capitalize()}: {reason.value} ({reason.why})", "dim")
-
-
-def _print(console: Console, text: str, style: str = "") -> None:
-    """One line as it is: prompts and paths are no markup, and paths are not wrapped."""
-    console.print(Text(text, style=style), soft_wrap=True)
-
-
-def _document(outcome: _Outcome, plan: Plan, seconds: float) -> dict[str, Any]:
-    return {
-        "pictures": [
-            artifact.model_dump(mode="json", exclude={"plan"}) for artifact in outcome.artifacts
-        ],
-        "notices": outcome.notices,
-        "seconds": round(seconds, 3),
-        "plan": plan.model_dump(mode="json"),
-    }

@@ -12,14 +12,13 @@ from rich.console import Console
 from ...catalog.card import Card
 from ...catalog.offer import in_bytes
 from ...core.errors import InputError
+from ..family_names import family_in_words, family_named
 from ..settings import load_settings
 from ..shelf import Shelf
 from .told import (
     STATES,
     columns,
     document,
-    family_in_words,
-    family_named,
     line,
     made_for_words,
     plural,

@@ -255,6 +255,26 @@ def servers(json_: Json = False) -> None:
     page.servers(as_json=json_)
 
 
+@app.command()
+def mcp(
+    http: Annotated[
+        bool, typer.Option("--http", help="Over HTTP on this machine, not stdin and stdout.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port for --http.")] = 7434,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Assistants may read pictures in it, besides your own; again for more.",
+        ),
+    ] = None,
+) -> None:
+    """Give assistants that speak MCP Kizy's tools: to draw, edit, improve, train."""
+    from . import mcp as page
+
+    page.mcp(http=http, port=port, allow=allow or [])
+
+
 @comfy.command("start")
 def comfy_start(
     folder: Annotated[Path | None, typer.Option(help="ComfyUI's folder, with main.py.")] = None,

@@ -14,9 +14,10 @@ from ...catalog.family import load_families
 from ...catalog.models import ModelEntry, list_models
 from ...core.errors import InputError
 from ...core.home import models_folder
+from ..family_names import family_in_words, family_named
 from ..models_here import Chosen, ModelHere, ModelsHere, models_here
 from ..settings import load_settings
-from .told import document, family_in_words, family_named, line, shown
+from .told import document, line, shown
 
 
 def models(*, as_json: bool) -> None:

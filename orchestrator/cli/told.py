@@ -14,9 +14,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
 from ...catalog.card import Card
-from ...catalog.family import family, load_families
 from ...catalog.scan import ScanProgress
-from ...core.errors import UnknownNameError, nearest
+from ..family_names import family_in_words
 from ..shelf import Shelf
 
 STATES = {
@@ -85,38 +84,11 @@ def document(value: dict[str, Any]) -> None:
     print(json.dumps(value))
 
 
-def family_in_words(id_: str | None, variant: str | None = None) -> str:
-    """ "Stable Diffusion XL (Pony)"; "unknown" without a family."""
-    known = load_families().get(id_ or "")
-    if known is None:
-        return "unknown"
-    fine_tune = known.variant(variant) if variant else None
-    return f"{known.name} ({fine_tune.name})" if fine_tune is not None else known.name
-
-
 def made_for_words(card: Card, made_for: str | None, unknown: str = "unknown") -> str:
     """What a LoRA is for; `made_for`: a model of no family of Kizy's, in plain words."""
     if card.family is not None:
         return family_in_words(card.family, card.variant)
     return f"{made_for}, which Kizy cannot draw with" if made_for else unknown
-
-
-def family_named(name: str) -> tuple[str, str | None]:
-    """(id, variant) of a family, or of a fine-tune such as "pony", by any of their names.
-
-    Raises UnknownNameError `family_unknown`.
-    """
-    for known in load_families().values():
-        variant = known.variant(name)
-        if variant is not None:
-            return known.id, variant.id
-    known_variants = [v.id for known in load_families().values() for v in known.variants]
-    try:
-        return family(name).id, None
-    except UnknownNameError:
-        hint = nearest(name, [*load_families(), *known_variants])
-        message = f'No family is called "{name}". {hint}'
-        raise UnknownNameError("family_unknown", message.strip()) from None
 
 
 def plural(many: int, thing: str) -> str:

@@ -26,7 +26,8 @@ from ...trainer.supervise import TrainingHandle
 from ...trainer.train import Trainer, dataset_of, report_of
 from ..settings import load_settings
 from ..training import make_trainer
-from .draw import FailedError, number
+from .draw import number
+from .outcome import FailedError
 from .told import document, line, plural, shown
 from .train_view import TrainingView
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ...trainer.events import TrainingEvent
 from ...trainer.plan import TrainingPlan
+from .outcome import time_left
 
 LINES = 20
 """So many lines about its steps where nothing can move."""
@@ -70,13 +71,3 @@ class TrainingView:
         if not self._moves and part != self._told:
             self._told = part
             self.say(f"{description}, {told}")
-
-
-def time_left(seconds: float) -> str:
-    """ "45 s", "12 min", "3 h 20 min"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

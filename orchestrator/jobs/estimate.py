@@ -45,8 +45,8 @@ class Durations:
         self._database = database
         with database.reading() as connection:
             rows = connection.execute(select(durations)).all()
-        self._known: dict[str, float] = {row.key: row.seconds for row in rows}
-        self._counts: dict[str, int] = {row.key: row.count for row in rows}
+        self._known: dict[str, float] = {key: seconds for key, seconds, _count in rows}
+        self._counts: dict[str, int] = {key: count for key, _seconds, count in rows}
 
     def expect(self, plan: Plan, lane: str) -> float | None:
         """Seconds for all pictures of a Plan, on the lane's servers on average; None: unknown."""

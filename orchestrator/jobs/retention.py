@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from ..settings import StorageSettings
+from ..storage.artifacts import FRESH_SECONDS
 from ..storage.uploads import UploadStore
 from .ledger import Ledger
 
@@ -47,7 +48,7 @@ class Retention:
         """Remove what is due. Raises StorageError."""
         now = self._ledger.table.now()
         self._ledger.table.forget_events(now - EVENTS_DAYS * DAY)
-        return Removed(self._old(now), self._unknown(), self._old_uploads(now))
+        return Removed(self._old(now), self.unknown(), self._old_uploads(now))
 
     def _old(self, now: float) -> int:
         days, gigabytes = self._rules.keep_days, self._rules.keep_gb
@@ -67,8 +68,12 @@ class Retention:
             count += 1
         return count
 
-    def _unknown(self) -> int:
-        unknown = self._ledger.store.unknown(self._ledger.finished.known)
+    def unknown(self, older: float = FRESH_SECONDS) -> int:
+        """Remove files that no job knows of; how many. `older`: seconds that they are left alone.
+
+        Raises StorageError.
+        """
+        unknown = self._ledger.store.unknown(self._ledger.finished.known, older=older)
         for path in unknown:
             self._ledger.store.remove(path)
         return len(unknown)

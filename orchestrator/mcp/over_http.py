@@ -14,7 +14,8 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import ASGIApp, Receive, Send
 
 from ..service import Service
-from .server import Scope, Terms, server_for
+from .places import Scope
+from .server import Terms, server_for
 
 MAX_BODY = 48_000_000
 """Bytes of a message: two pictures of 16 MB in base64."""

@@ -8,11 +8,9 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.plan import Plan
 from ...core.request import GenerationRequest, TrainingRequest, parse_request
+from ..improving import improvements, improving, told_by
 from .arguments import Edit, Improve, LoraWish, Manner, Means, Train, Wanted
 from .given import GivenPictures
-
-_FACE, _DETAILS = "a face", "a detailed picture"
-"""Prompts of an improvement where nobody gave one and the picture tells nothing."""
 
 _PATH = re.compile(r"[/~\\]|[A-Za-z]:[/\\]|.*(?:^|[/\\])\.\.(?:[/\\]|$)")
 """How a name begins that is a path of this machine, or one that leaves its folder."""
@@ -39,27 +37,19 @@ def edit_request(wanted: Edit, pictures: GivenPictures) -> GenerationRequest:
 def improve_request(wanted: Improve, pictures: GivenPictures) -> GenerationRequest:
     """Of `improve`: as the picture was drawn, if it tells. Raises InputError, PictureError."""
     given = pictures.with_plan(wanted.picture)
-    told = _drawn_from(given.plan) if given.plan is not None and not wanted.prompt else {}
-    means = _means(wanted)
-    if not wanted.prompt:
-        # Without words of the person, there is nothing to pick a LoRA by.
-        means["loras"] = told.get("loras", "none") if not wanted.loras else means["loras"]
-    if wanted.model is None:
-        means["model"] = told.get("model", "auto")
-    part = {"amount": wanted.amount, "prompts": wanted.parts}
-    if wanted.mask is None:
-        part |= {"what": "faces"}
-    else:
-        part |= {"what": "mask", "mask": pictures.id_of(wanted.mask)}
-    silent = _FACE if wanted.mask is None else _DETAILS
-    values = {
-        **told,
-        **means,
-        "prompt": wanted.prompt or told.get("prompt", silent),
-        "start": {"picture": given.id, "strength": 0},
-        "improve": [part],
-    }
-    return parse_request(GenerationRequest, values)
+    what = "faces" if wanted.mask is None else pictures.id_of(wanted.mask)
+    # Without words of the person, there is nothing to pick a LoRA by.
+    means = _means(wanted, auto_loras=wanted.auto_loras and bool(wanted.prompt))
+    values = improving(
+        given.id,
+        improvements([what], wanted.amount, wanted.parts),
+        _drawn_from(given.plan) if given.plan is not None else {},
+        prompt=wanted.prompt or "auto",
+        model=means["model"],
+        loras=means["loras"] if wanted.loras or not wanted.auto_loras else None,
+    )
+    more = {"seed": means["seed"], "enlarge": means["enlarge"]}
+    return parse_request(GenerationRequest, {**values, **more})
 
 
 def training_request(wanted: Train, pictures: GivenPictures) -> TrainingRequest:
@@ -78,7 +68,7 @@ def training_request(wanted: Train, pictures: GivenPictures) -> TrainingRequest:
 
 def _manner(wanted: Manner) -> dict[str, Any]:
     return {
-        **_means(wanted),
+        **_means(wanted, auto_loras=wanted.auto_loras),
         "negative": _or_auto(wanted.negative),
         "style": _or_auto(wanted.style),
         "size": _or_auto(wanted.size),
@@ -88,13 +78,13 @@ def _manner(wanted: Manner) -> dict[str, Any]:
     }
 
 
-def _means(wanted: Means) -> dict[str, Any]:
+def _means(wanted: Means, *, auto_loras: bool) -> dict[str, Any]:
     enlarge: Any = "auto"
     if wanted.enlarge is not None:
         enlarge = {"factor": wanted.enlarge} if wanted.enlarge > 1 else None
     return {
         "model": _name(wanted.model),
-        "loras": _loras(wanted.loras, auto=wanted.auto_loras),
+        "loras": _loras(wanted.loras, auto=auto_loras),
         "seed": _or_auto(wanted.seed),
         "enlarge": enlarge,
     }
@@ -108,26 +98,12 @@ def _loras(wishes: tuple[LoraWish, ...], *, auto: bool) -> Any:
 
 
 def _drawn_from(plan: Plan) -> dict[str, Any]:
-    """What a Plan says of how a picture was drawn: by names, since paths are of that machine.
-
-    Anybody can write a Plan into a picture: it names no paths either.
-    """
-    loras = [
-        {
-            "name": lora.file.name,
-            "model_weight": lora.model_weight,
-            "clip_weight": lora.clip_weight,
-        }
-        for lora in plan.loras
-        if not _PATH.match(lora.file.name)
-    ]
-    return {
-        "prompt": plan.request_prompt,
-        "negative": plan.negative,
-        "model": "auto" if _PATH.match(plan.model.name) else plan.model.name,
-        "loras": loras or "none",
-        "style": plan.style or "auto",
-    }
+    """How a picture was drawn. Anybody can write a Plan into one: it may name no paths either."""
+    kept = tuple(lora for lora in plan.loras if not _PATH.match(lora.file.name))
+    told = told_by(plan.model_copy(update={"loras": kept}), here=False)
+    if _PATH.match(plan.model.name):
+        del told["model"]
+    return told
 
 
 def _name(text: str | None) -> str:

@@ -19,15 +19,14 @@ from ..service import Service
 from . import resources
 from .answers import error_answer
 from .arguments import MAX_WAIT, read
-from .tools import TOOLS, Call
+from .call import Call
+from .places import NOWHERE, Places, Scope
+from .tools import TOOLS
 from .waiting import in_thread
 
 log = logging.getLogger(__name__)
 
 Context = ServerRequestContext[Any, Any]
-Scope = dict[str, Any]
-"""ASGI's, of the HTTP request that a message came with; empty on stdio."""
-
 _BASICS = (
     "Kizy draws pictures, changes and improves them, and trains LoRAs. A sentence is enough: Kizy"
     " picks model, LoRAs, style and size by itself, and says why; pass the reasons on when somebody"
@@ -43,13 +42,13 @@ class Terms:
 
     `folders`: from which pictures may be read by path: only where client and server are on the
     person's own machine. `owner`: whose new jobs become, by scope; None: the service's own choice.
-    `link`: (artifact id, scope) -> where the person gets a file. `patience`: seconds that a call
-    waits for a drawing. `stopping`: whether the server is being stopped.
+    `places`: where the person finds files. `patience`: seconds that a call waits for a drawing.
+    `stopping`: whether the server is being stopped.
     """
 
     folders: tuple[Path, ...] = ()
     owner: Callable[[Scope], str | None] = lambda _scope: None
-    link: Callable[[str, Scope], str | None] = lambda _id, _scope: None
+    places: Places = NOWHERE
     patience: float = MAX_WAIT
     stopping: Callable[[], bool] = lambda: False
 
@@ -131,7 +130,8 @@ def _call(context: Context, service_for: Callable[[Scope], Service], terms: Term
         service=service_for(scope),
         send_progress=context.session.report_progress,
         owner=terms.owner(scope),
-        link=lambda artifact_id: terms.link(artifact_id, scope),
+        places=terms.places,
+        scope=scope,
         folders=terms.folders,
         patience=terms.patience,
         stopping=terms.stopping,
@@ -153,4 +153,4 @@ def _mistake(error: Exception) -> KizyError:
     """What Kizy did wrong itself: its kind is told, its words are left to the log."""
     message = f"Kizy made a mistake ({type(error).__name__})."
     fix = "Try it another way; the server's log says more."
-    return EngineError("drawing_failed", message, fix=fix)
+    return EngineError("server_mistake", message, fix=fix)

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import anyio
-import anyio.lowlevel
 from mcp import types
 from pydantic import BaseModel
 
 from ...core.job import Job
-from ...core.request import GenerationRequest, TrainingRequest
-from ..service import Service, Wish
-from .answers import (
-    data_answer,
-    drawn_answer,
-    job_answer,
-    progress_words,
-)
+from .answers import data_answer, job_answer
 from .arguments import (
     MAX_WAIT,
     Arguments,
@@ -35,10 +25,10 @@ from .arguments import (
     Waiting,
     schema,
 )
-from .facts import FoundLoras, JobFacts, Link, PlanFacts, found_loras, job_facts, plan_facts
-from .given import GivenPictures
+from .call import Answer, Call
+from .facts import FoundLoras, JobFacts, PlanFacts, found_loras, plan_facts
 from .requests import edit_request, improve_request, training_request, wanted_request
-from .waiting import Progress, Report, in_thread, until_over
+from .waiting import in_thread, until_over
 
 _HAND = (
     " Comes back with the pictures (scaled to at most 1024 pixels), each with its id, its seed and"
@@ -47,48 +37,7 @@ _HAND = (
 )
 
 
-@dataclass
-class Call:
-    """One call of a tool. `folders`: from which pictures may be read by path.
-
-    `owner`: whose new jobs become; None: the service's own choice. `patience`: seconds that a call
-    waits at most. `stopping`: whether the server is being stopped; then a call that breaks off
-    leaves its job alone.
-    """
-
-    service: Service
-    send_progress: Callable[[float, float, str], Awaitable[None]]
-    owner: str | None = None
-    link: Link = lambda _: None
-    folders: tuple[Path, ...] = ()
-    patience: float = MAX_WAIT
-    stopping: Callable[[], bool] = lambda: False
-    report: Report = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.report = Progress(self.send_progress, self._words)
-
-    def draw(self, request: GenerationRequest, *, fresh: bool) -> Job:
-        """Accept a drawing."""
-        if self.owner is not None:
-            request = request.model_copy(update={"owner": self.owner})
-        return self.service.generate(request, Wish(fresh=fresh))
-
-    def train(self, request: TrainingRequest) -> Job:
-        """Accept a training."""
-        if self.owner is not None:
-            request = request.model_copy(update={"owner": self.owner})
-        return self.service.train(request)
-
-    @property
-    def pictures(self) -> GivenPictures:
-        return GivenPictures(self.service, self.folders)
-
-    def _words(self, job: Job) -> str:
-        return "done" if job.over else progress_words(job_facts(job, lambda _: None))
-
-
-Run = Callable[[Call, Any], Awaitable[types.CallToolResult]]
+Run = Callable[[Call, Any], Awaitable[Answer]]
 
 
 @dataclass(frozen=True)
@@ -116,91 +65,68 @@ class Tool:
         )
 
 
-async def generate(call: Call, wanted: Generate) -> types.CallToolResult:
+async def generate(call: Call, wanted: Generate) -> Answer:
     def begin() -> Job:
         return call.draw(wanted_request(wanted, call.pictures), fresh=wanted.fresh)
 
     return await _drawn(call, wanted, begin)
 
 
-async def edit(call: Call, wanted: Edit) -> types.CallToolResult:
+async def edit(call: Call, wanted: Edit) -> Answer:
     def begin() -> Job:
         return call.draw(edit_request(wanted, call.pictures), fresh=wanted.fresh)
 
     return await _drawn(call, wanted, begin)
 
 
-async def improve(call: Call, wanted: Improve) -> types.CallToolResult:
+async def improve(call: Call, wanted: Improve) -> Answer:
     def begin() -> Job:
         return call.draw(improve_request(wanted, call.pictures), fresh=wanted.fresh)
 
     return await _drawn(call, wanted, begin)
 
 
-async def train(call: Call, wanted: Train) -> types.CallToolResult:
+async def train(call: Call, wanted: Train) -> Answer:
     def begin() -> Job:
         return call.train(training_request(wanted, call.pictures))
 
-    async def answer(job: Job) -> types.CallToolResult:
+    async def answer(job: Job) -> Answer:
         return await in_thread(job_answer, job, call.link)
 
-    return await _accepted(call, begin, answer)
+    return await call.accepted(begin, answer)
 
 
-async def find_loras(call: Call, wanted: FindLoras) -> types.CallToolResult:
+async def find_loras(call: Call, wanted: FindLoras) -> Answer:
     found = await in_thread(call.service.loras, wanted.query, wanted.family)
     return data_answer(found_loras(found, wanted.limit))
 
 
-async def explain_plan(call: Call, wanted: ExplainPlan) -> types.CallToolResult:
+async def explain_plan(call: Call, wanted: ExplainPlan) -> Answer:
     def plan() -> PlanFacts:
         return plan_facts(call.service.plan(wanted_request(wanted, call.pictures)))
 
     return data_answer(await in_thread(plan))
 
 
-async def job_status(call: Call, wanted: JobStatus) -> types.CallToolResult:
+async def job_status(call: Call, wanted: JobStatus) -> Answer:
     job = await in_thread(call.service.job, wanted.job_id)
     limit = min(wanted.wait_seconds, call.patience)
     job = await until_over(call.service, job, limit, call.report)
-    return await in_thread(
-        lambda: drawn_answer(job, call.service, call.link, show=wanted.show, failed_is_error=False)
-    )
+    return await in_thread(lambda: call.shown(job, show=wanted.show, failed_is_error=False))
 
 
-async def cancel_job(call: Call, wanted: CancelJob) -> types.CallToolResult:
+async def cancel_job(call: Call, wanted: CancelJob) -> Answer:
     job = await in_thread(call.service.cancel, wanted.job_id)
     return await in_thread(job_answer, job, call.link)
 
 
-async def _drawn(call: Call, wanted: Waiting, begin: Callable[[], Job]) -> types.CallToolResult:
-    async def answer(job: Job) -> types.CallToolResult:
+async def _drawn(call: Call, wanted: Waiting, begin: Callable[[], Job]) -> Answer:
+    async def answer(job: Job) -> Answer:
         if wanted.wait:
             job = await until_over(call.service, job, call.patience, call.report)
-        return await in_thread(drawn_answer, job, call.service, call.link)
+        return await in_thread(call.shown, job)
 
-    return await _accepted(call, begin, answer)
-
-
-async def _accepted(
-    call: Call,
-    begin: Callable[[], Job],
-    answer: Callable[[Job], Awaitable[types.CallToolResult]],
-) -> types.CallToolResult:
-    """Begin a job and answer. A call that is cancelled meanwhile cancels its job."""
-    job: Job | None = None
-    # Not to be broken off: the job would be accepted, and nobody would know its id.
-    with anyio.CancelScope(shield=True):
-        job = await in_thread(begin)
-    assert job is not None
-    try:
-        await anyio.lowlevel.checkpoint()
-        return await answer(job)
-    except anyio.get_cancelled_exc_class():
-        if not call.stopping():
-            with anyio.CancelScope(shield=True):
-                await in_thread(call.service.cancel, job.id)
-        raise
+    return await call.accepted(begin, answer)
 
 
 _READS = types.ToolAnnotations(

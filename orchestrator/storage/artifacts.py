@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,10 @@ from ...core.plan import Plan
 
 FRESH_SECONDS = 3600.0
 """A file that no job knows is left alone for so long: it may be about to be recorded."""
+
+
+_FOLDER = re.compile(r"[0-9a-f]{2}")
+_FILE = re.compile(r"\.?[0-9a-f]{64}\..{1,80}")
 
 
 class ArtifactStore:
@@ -80,15 +85,16 @@ class ArtifactStore:
         found: list[Path] = []
         for path in self._files():
             with contextlib.suppress(OSError):
-                if path.stat().st_mtime <= limit and not known(path.name.partition(".")[0]):
+                if path.stat().st_mtime <= limit and not known(path.name.split(".")[0]):
                     found.append(path)
         return found
 
     def _files(self) -> Iterator[Path]:
+        """Only what this store names so: the folder may hold other things as well."""
         with contextlib.suppress(OSError):
             for folder in self.folder.iterdir():
-                if folder.is_dir():
-                    yield from (path for path in folder.iterdir() if path.is_file())
+                if _FOLDER.fullmatch(folder.name) and folder.is_dir():
+                    yield from (path for path in folder.iterdir() if _FILE.fullmatch(path.name))
 
     def _picture(self, plan: Plan, data: bytes, size: tuple[int, int]) -> Artifact:
         digest = hashlib.sha256(data).hexdigest()

@@ -44,6 +44,7 @@ from kizy.orchestrator.service import (
     MAX_PAGE,
     ArtifactFile,
     FamilyInfo,
+    Figures,
     JobChange,
     JobPage,
     JobQuery,
@@ -70,16 +71,6 @@ LORAS = (
 
 Heard = Callable[[Numbered], None]
 Thing = TypeVar("Thing")
-
-
-@dataclass
-class Figures:
-    """What `figures` tells: numbers of jobs by (kind, state), and seconds that they took."""
-
-    waiting: int = 0
-    running: int = 0
-    jobs: dict[tuple[str, str], int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -162,7 +153,7 @@ class FakeService:
         self._maybe_raise("train")
         request = self._owned(request)
         for name in request.files:
-            self._find_file(name)
+            self._find_file(name.partition("/")[0] if not self._files else name)
         job = Job(
             kind="training",
             request=request,

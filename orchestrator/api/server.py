@@ -1,0 +1,83 @@
+"""The REST server as an ASGI app."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from ...core.home import cache_folder
+from ...core.version import VERSION
+from ..settings import Settings, load_settings
+from . import (
+    artifacts,
+    catalog,
+    events,
+    generations,
+    health,
+    jobs,
+    openai,
+    openapi,
+    problems,
+    trainings,
+    uploads,
+)
+from .access import Access, Doorkeeper, Keys
+from .answers import PREFIX
+from .arriving import ArrivingFolder
+from .closing import Closing
+from .host import Host
+from .limits import Intake, Pace, body_limit
+from .metrics import Meter, Metering
+from .thumbnails import Thumbnails
+
+
+def make_api(
+    service: Host,
+    settings: Settings | None = None,
+    keys: Keys | None = None,
+    *,
+    pace: Pace | None = None,
+) -> FastAPI:
+    """All routes over a service. `keys` None: there are none, and none is right.
+
+    What `settings.serve.host` says decides whether requests without a key are trusted. Raises
+    InputError `settings_invalid`. `app.state.closing.begin()` ends streams of events.
+    """
+    settings = settings or load_settings()
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        app.state.arriving.close()
+
+    app = FastAPI(
+        title="Kizy",
+        version=VERSION,
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        # Pages that load their scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=life,
+    )
+    app.state.host = service
+    app.state.settings = settings
+    app.state.closing = Closing()
+    app.state.arriving = ArrivingFolder(cache_folder() / "arriving")
+    app.state.thumbnails = Thumbnails()
+    app.state.meter = Meter()
+    problems.install(app)
+    openapi.install(app)
+    for topic in (generations, trainings, jobs, events, artifacts, uploads, catalog, openai):
+        app.include_router(topic.router, prefix=PREFIX)
+    app.include_router(health.router)
+    # The last one is the outermost.
+    serve = settings.serve
+    app.add_middleware(Intake, limit=lambda path: body_limit(path, serve), pace=pace)
+    app.add_middleware(Doorkeeper, access=Access(keys, serve.host))
+    app.add_middleware(Metering, meter=app.state.meter)
+    return app
