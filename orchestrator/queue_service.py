@@ -6,6 +6,7 @@ The only place that puts the queue together with what draws and what trains.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -389,11 +390,17 @@ class _Shared:
             return self.app.plan(request, raw=raw)
 
     def accept(self, new: NewJob) -> Job:
+        """Write a job down; one whose pictures were drawn before ends at once."""
+        plan = None if new.fresh else new.plan
+        if plan is not None and stored(self.ledger, self.app, plan) is not None:
+            new = dataclasses.replace(new, begun=True)
         try:
             job, is_new = self.ledger.table.accept(new, self.settings.jobs.max_waiting)
         except Full:
             raise self._full() from None
-        if is_new and not (new.plan and not new.fresh and self._at_once(job, new.plan)):
+        if is_new and new.begun and plan is not None:
+            self._end_at_once(job, plan)
+        elif is_new:
             self.dispatcher.wake(
                 Waiting(
                     id=job.id,
@@ -433,18 +440,13 @@ class _Shared:
         self.database.close()
         self._close()
 
-    def _at_once(self, job: Job, plan: Plan) -> bool:
-        """End a job at once whose pictures were drawn before."""
-        if stored(self.ledger, self.app, plan) is None:
-            return False
-        row = self.ledger.table.claim(job.id)
-        if row is None:
-            return True
+    def _end_at_once(self, job: Job, plan: Plan) -> None:
         if from_store(self.ledger, self.app, job.id, plan):
             self.ledger.end(job.id, "succeeded")
-            return True
+            return
+        # The files went in this very moment.
         self.ledger.table.park(job.id)
-        return False
+        self.dispatcher.wake()
 
     def _full(self) -> EngineError:
         limit = self.settings.jobs.max_waiting

@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457) with Kizy's code and fix; to OpenAI's clients as theirs."""
+"""Errors as problem documents (RFC 9457) with code and fix; to OpenAI's clients in their form."""
 
 from __future__ import annotations
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from fastapi import FastAPI
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from ...core.home import cache_folder
 from ...core.version import VERSION
@@ -33,11 +36,25 @@ from .metrics import Meter, Metering
 from .thumbnails import Thumbnails
 
 
+@dataclass(frozen=True)
+class Part:
+    """Another ASGI app at one path of the server, such as MCP; who asks is checked before it.
+
+    `running`: entered as long as the server runs. `body_limit`: bytes that a request may have.
+    """
+
+    path: str
+    app: ASGIApp
+    running: Callable[[], AbstractAsyncContextManager[None]]
+    body_limit: int
+
+
 def make_api(
     service: Host,
     settings: Settings | None = None,
     keys: Keys | None = None,
     *,
+    parts: Sequence[Part] = (),
     pace: Pace | None = None,
 ) -> FastAPI:
     """All routes over a service. `keys` None: there are none, and none is right.
@@ -49,8 +66,11 @@ def make_api(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        app.state.arriving.close()
+        async with AsyncExitStack() as stack:
+            stack.callback(app.state.arriving.close)
+            for part in parts:
+                await stack.enter_async_context(part.running())
+            yield
 
     app = FastAPI(
         title="Kizy",
@@ -76,8 +96,12 @@ def make_api(
         app.include_router(topic.router, prefix=PREFIX)
     app.include_router(health.router)
     # The last one is the outermost.
-    serve = settings.serve
-    app.add_middleware(Intake, limit=lambda path: body_limit(path, serve), pace=pace)
-    app.add_middleware(Doorkeeper, access=Access(keys, serve.host))
+    for part in parts:
+        app.router.routes.append(Route(part.path, part.app, include_in_schema=False))
+    limits = {part.path: part.body_limit for part in parts}
+    app.add_middleware(
+        Intake, limit=lambda path: limits.get(path) or body_limit(path, settings.serve), pace=pace
+    )
+    app.add_middleware(Doorkeeper, access=Access(keys, settings.serve.host))
     app.add_middleware(Metering, meter=app.state.meter)
     return app

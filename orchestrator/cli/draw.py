@@ -80,13 +80,13 @@ def generate(values: dict[str, Any], *, raw: bool, view: View, fresh: bool = Fal
         _draw(app, app.plan(request, raw=raw), view)
 
 
-def replay(picture: Path, *, view: View) -> None:
+def replay(picture: Path, *, view: View, fresh: bool = False) -> None:
     """Draw a picture's Plan again, here or on the server of the settings. Raises KizyError."""
     settings = load_settings()
     if settings.server is not None:
         from . import there
 
-        there.replay(picture, settings, view=view)
+        there.replay(picture, settings, fresh=fresh, view=view)
         return
     with _app(view, settings) as app:
         _draw(app, app.plan_of(picture), view)

@@ -52,9 +52,18 @@ class Wanted:
 
 
 def loras(*, family: str | None, as_json: bool) -> None:
-    """Print all LoRAs. Raises UnknownNameError `family_unknown`, StorageError."""
+    """Print all LoRAs, here or on the server of the settings.
+
+    Raises UnknownNameError `family_unknown`, StorageError.
+    """
+    settings = load_settings()
+    if settings.server is not None:
+        from . import listed_there
+
+        listed_there.loras(settings, family=family, as_json=as_json)
+        return
     wanted = family_named(family) if family is not None else None
-    shelf = Shelf(load_settings())
+    shelf = Shelf(settings)
     with scanning(shelf):
         records = [r for r in shelf.files() if wanted is None or _is_of(r.card, wanted)]
     shelf.in_background()
@@ -93,8 +102,14 @@ def search(words: str, *, family: str | None, as_json: bool) -> None:
     if not words.split():
         fix = 'Say what you look for: kizy loras search "ink drawing"'
         raise InputError("request_invalid", "There are no words to look for.", fix=fix)
+    settings = load_settings()
+    if settings.server is not None:
+        from . import listed_there
+
+        listed_there.search_loras(words, settings, family=family, as_json=as_json)
+        return
     wanted = family_named(family) if family is not None else None
-    shelf = Shelf(load_settings())
+    shelf = Shelf(settings)
     with scanning(shelf):
         notices = shelf.learn_a_few()
     found = find(
@@ -143,6 +158,13 @@ def why(prompt: str, *, wanted: Wanted, as_json: bool) -> None:
     if wanted.most is not None and wanted.most < 0:
         raise InputError("request_invalid", "--max is at least 0.")
     settings = load_settings()
+    if settings.server is not None:
+        from . import listed_there
+
+        others = wanted.family is not None or wanted.most is not None
+        others = others or bool(wanted.folders or wanted.tags)
+        listed_there.why_loras(prompt, settings, model=wanted.model, others=others, as_json=as_json)
+        return
     shelf = Shelf(settings)
     with scanning(shelf):
         family, variant, because = _family_for(prompt, wanted, shelf)

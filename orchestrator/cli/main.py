@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from .catalog_commands import loras, models
+from .jobs_commands import jobs
+from .server_commands import keys, serve
 
 app = typer.Typer(
     name="kizy",
@@ -30,6 +32,9 @@ comfy = typer.Typer(
 app.add_typer(loras, name="loras")
 app.add_typer(models, name="models")
 app.add_typer(comfy, name="comfy")
+app.add_typer(jobs, name="jobs")
+app.add_typer(keys, name="keys")
+app.command()(serve)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show what went wrong inside.")]
@@ -37,6 +42,7 @@ OpenThem = Annotated[bool, typer.Option("--open", help="Show the pictures when t
 AMOUNTS = "How much is drawn anew: subtle, normal or strong."
 FACES = "Words for a face, again for the next; from left to right."
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for the pictures.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="On a server: draw also what it drew before.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -97,6 +103,7 @@ def generate(
     engine: Annotated[str, typer.Option(help="auto, comfyui or embedded.")] = "auto",
     out: Out = None,
     raw: Annotated[bool, typer.Option("--raw", help="Keep the size that the model draws.")] = False,
+    fresh: Fresh = False,
     json_: Json = False,
     open_: OpenThem = False,
     debug: Debug = False,
@@ -124,7 +131,7 @@ def generate(
         "enlarge": improving.enlargement(enlarge),
         "engine": engine,
     }
-    draw.generate(values, raw=raw, view=draw.View(out, json_, open_, debug))
+    draw.generate(values, raw=raw, fresh=fresh, view=draw.View(out, json_, open_, debug))
 
 
 @app.command()
@@ -219,6 +226,7 @@ def train(
 def replay(
     picture: Annotated[Path, typer.Argument(help="A PNG that Kizy drew.")],
     out: Out = None,
+    fresh: Fresh = False,
     json_: Json = False,
     open_: OpenThem = False,
     debug: Debug = False,
@@ -226,7 +234,7 @@ def replay(
     """Draw the same pixels again, from the Plan inside a picture."""
     from . import draw
 
-    draw.replay(picture, view=draw.View(out, json_, open_, debug))
+    draw.replay(picture, fresh=fresh, view=draw.View(out, json_, open_, debug))
 
 
 @app.command()

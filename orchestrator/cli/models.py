@@ -21,7 +21,13 @@ from .told import document, line, shown
 
 
 def models(*, as_json: bool) -> None:
-    """The installed models."""
+    """The installed models, or those of the server of the settings."""
+    settings = load_settings()
+    if settings.server is not None:
+        from . import listed_there
+
+        listed_there.models(settings, as_json=as_json)
+        return
     entries = list_models()
     if as_json:
         print(json.dumps({"models": [_as_dict(entry) for entry in entries]}))
@@ -52,7 +58,14 @@ def search(words: str, *, family: str | None, as_json: bool) -> None:
         fix = 'Say what you look for: kizy models search "xl photo"'
         raise InputError("request_invalid", "There are no words to look for.", fix=fix)
     wanted = family_named(family) if family is not None else None
-    here = models_here(load_settings())
+    settings = load_settings()
+    if settings.server is not None:
+        from . import listed_there
+
+        of = wanted[0] if wanted is not None else None
+        listed_there.search_models(words, settings, family=of, as_json=as_json)
+        return
+    here = models_here(settings)
     scored = [(_hits(words, model.entry), model) for model in here.all]
     found = [
         model
@@ -80,6 +93,11 @@ def why(prompt: str, *, as_json: bool) -> None:
         fix = 'Say what you want to see: kizy models why "a photo of a street at night"'
         raise InputError("prompt_empty", "The prompt has no words.", fix=fix)
     settings = load_settings()
+    if settings.server is not None:
+        from . import listed_there
+
+        listed_there.why_model(prompt, settings, as_json=as_json)
+        return
     here = models_here(settings)
     chosen = here.choose(prompt)
     choice = chosen.choice

@@ -71,8 +71,17 @@ def families_of_server(address: Address) -> Sequence[str]:
 
 
 def servers(*, as_json: bool, families_of: FamiliesOf = families_of_server) -> None:
-    """Print all servers. Raises InputError `settings_invalid`."""
-    addresses = discover(load_settings())
+    """Print all servers, or those of the Kizy server of the settings.
+
+    Raises InputError `settings_invalid`.
+    """
+    settings = load_settings()
+    if settings.server is not None:
+        from . import listed_there
+
+        listed_there.servers(settings, as_json=as_json)
+        return
+    addresses = discover(settings)
     own = {server.address.url for server in running_servers()}
     with ThreadPoolExecutor(max_workers=max(1, len(addresses))) as at_once:
         rows = list(at_once.map(lambda x: _row(x, x.url in own, families_of), addresses))

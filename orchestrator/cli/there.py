@@ -39,7 +39,7 @@ def generate(
         _draw(service, request, settings, Wish(fresh=fresh, raw=raw), view)
 
 
-def replay(picture: Path, settings: Settings, *, view: View) -> None:
+def replay(picture: Path, settings: Settings, *, fresh: bool, view: View) -> None:
     """Have a picture's Plan drawn again; what would come out otherwise is said before."""
     plan = read_plan(picture)
     inputs = InputFolder(home.inputs_folder())
@@ -56,7 +56,7 @@ def replay(picture: Path, settings: Settings, *, view: View) -> None:
         console = Console(stderr=True)
         for difference in differences(plan, service.plan(request)):
             put(console, f"Note: the server draws it with another {difference}.")
-        _draw(service, request, settings, Wish(), view)
+        _draw(service, request, settings, Wish(fresh=fresh), view)
 
 
 @contextlib.contextmanager
@@ -83,7 +83,7 @@ def followed(
         while True:
             try:
                 for numbered in service.follow(job.id):
-                    _show(numbered.event, show)
+                    show_event(numbered.event, show)
                     if take is not None:
                         take(numbered.event)
                     if numbered.event.kind == "end":
@@ -139,7 +139,8 @@ def _raise(job: Job, outcome: Outcome, console: Console) -> None:
         raise CancelledError("cancelled", message) from None
 
 
-def _show(event: JobEvent, show: Show) -> None:
+def show_event(event: JobEvent, show: Show) -> None:
+    """Move the line as an event says."""
     if event.kind == "progress":
         show(event.fraction, event.doing, event.left)
     elif event.kind == "state":

@@ -72,9 +72,15 @@ class _Outcome:
 
 
 def train(values: dict[str, Any], wish: Wish, *, trainer: Trainer | None = None) -> None:
-    """Prepare, show, train. Raises KizyError."""
+    """Prepare, show, train; or have it done by the server of the settings. Raises KizyError."""
     console = Console(stderr=True)
-    trainer = trainer or make_trainer(load_settings())
+    settings = load_settings()
+    if settings.server is not None and trainer is None:
+        from . import train_there
+
+        train_there.train(values, wish, settings)
+        return
+    trainer = trainer or make_trainer(settings)
     run = _found(values, trainer) if wish.resume else _prepared(values, trainer, console)
     plan, data = run.plan(), dataset_of(run)
     if not wish.resume:
@@ -96,7 +102,8 @@ def request_values(options: dict[str, Any]) -> dict[str, Any]:
     return {**options, **numbers}
 
 
-def _prepared(values: dict[str, Any], trainer: Trainer, console: Console) -> RunFolder:
+def checked(values: dict[str, Any]) -> TrainingRequest:
+    """The request. Raises InputError, UnknownNameError."""
     if not values["files"]:
         message = "There are no pictures to learn from."
         fix = "Name them: kizy train PICTURES --name NAME"
@@ -108,7 +115,11 @@ def _prepared(values: dict[str, Any], trainer: Trainer, console: Console) -> Run
         if not _is_text(file):
             message = f"The name of {shown(file)} is no valid text on this system."
             raise UnknownNameError("file_missing", message, fix="Rename it, or give its folder.")
-    request = parse_request(TrainingRequest, values)
+    return parse_request(TrainingRequest, values)
+
+
+def _prepared(values: dict[str, Any], trainer: Trainer, console: Console) -> RunFolder:
+    request = checked(values)
     with console.status("Looking at the pictures") as status:
 
         def progress(fraction: float, doing: str) -> None:

@@ -197,7 +197,11 @@ class Database:
         self._write = threading.RLock()
         with database_errors():
             self.engine = _engine(url)
+        try:
             self._prepare()
+        except BaseException:
+            self.engine.dispose()
+            raise
 
     @property
     def path(self) -> Path | None:

@@ -13,7 +13,10 @@ from typing import Any
 from sqlalchemy import RowMapping, func, or_, select
 
 from ...core.errors import InputError, UnknownNameError
-from .database import Database, keys
+from ...core.files import storage_errors
+from ...core.home import home
+from ..settings import Settings
+from .database import Database, keys, sqlite_url
 
 BEGIN = "kizy_"
 BYTES = 32
@@ -105,6 +108,14 @@ class KeyStore:
                 used = keys.update().where(keys.c.id == key.id).values(used=self._now())
                 connection.execute(used)
         return key
+
+
+def database_of(settings: Settings) -> Database:
+    """The database of `kizy serve`. Raises StorageError, EngineError `library_missing`."""
+    given = settings.database_url
+    path = home() / "jobs.sqlite"
+    with storage_errors(path):
+        return Database(given.get_secret_value() if given is not None else sqlite_url(path))
 
 
 def _hash(words: str) -> str:

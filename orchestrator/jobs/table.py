@@ -55,7 +55,8 @@ _FILES = (
 class NewJob:
     """What is accepted. `plan` None: a training, which is planned when its turn comes.
 
-    `asked`: sha256 of all that was asked for, to tell whether an idempotency key fits.
+    `asked`: sha256 of all that was asked for, to tell whether an idempotency key fits. `begun`: it
+    runs at once, in the hands of whoever accepts it.
     """
 
     id: str
@@ -73,6 +74,7 @@ class NewJob:
     expected: float | None = None
     retry_of: str | None = None
     run: str | None = None
+    begun: bool = False
 
 
 class JobTable:
@@ -91,16 +93,19 @@ class JobTable:
             if earlier is not None:
                 return earlier, False
             waiting = select(func.count()).select_from(jobs).where(jobs.c.state == WAITING)
-            if connection.execute(waiting).scalar_one() >= limit:
+            if not new.begun and connection.execute(waiting).scalar_one() >= limit:
                 raise Full
             number = self._next_number(connection)
+            now = self.now()
             connection.execute(
                 jobs.insert().values(
                     id=new.id,
                     kind=new.kind,
                     lane=new.lane,
                     owner=new.owner,
-                    state=WAITING,
+                    state=RUNNING if new.begun else WAITING,
+                    started=now if new.begun else None,
+                    attempts=int(new.begun),
                     priority=new.priority,
                     place=float(number),
                     title=new.title,
@@ -110,7 +115,7 @@ class JobTable:
                     fresh=new.fresh,
                     idempotency_key=new.idempotency_key,
                     asked=new.asked,
-                    created=self.now(),
+                    created=now,
                     deadline=new.deadline,
                     expected=new.expected,
                     retry_of=new.retry_of,

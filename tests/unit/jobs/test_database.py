@@ -1,0 +1,85 @@
+"""The database itself: transactions, versions, addresses."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from kizy.core.errors import StorageError
+from kizy.orchestrator.jobs.database import Database, events, meta
+from kizy.orchestrator.jobs.lock import DispatcherLock
+from sqlalchemy import func, select
+
+
+def count(database: Database) -> int:
+    with database.reading() as connection:
+        return connection.execute(select(func.count()).select_from(events)).scalar_one()
+
+
+def test_a_transaction_that_fails_leaves_nothing(database_url: str) -> None:
+    database = Database(database_url)
+    with pytest.raises(RuntimeError), database.writing() as connection:
+        connection.execute(events.insert().values(job_id="x", at=1.0, data="{}"))
+        raise RuntimeError
+    assert count(database) == 0
+    database.close()
+
+
+def test_many_threads_write_without_losing_anything(database_url: str) -> None:
+    database = Database(database_url)
+
+    def write() -> None:
+        for _ in range(20):
+            with database.writing() as connection:
+                connection.execute(events.insert().values(job_id="x", at=1.0, data="{}"))
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert count(database) == 80
+    database.close()
+
+
+def test_a_database_of_a_newer_version_is_left_alone(file_url: str) -> None:
+    database = Database(file_url)
+    with database.writing() as connection:
+        connection.execute(meta.update().where(meta.c.key == "schema").values(value="999"))
+    database.close()
+    with pytest.raises(StorageError) as caught:
+        Database(file_url)
+    assert caught.value.code == "database_unusable" and "newer" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mysql-of-nobody://x", "postgresql://user:secret@127.0.0.1:1/kizy"]
+)
+def test_a_wrong_address_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        Database(url)
+    assert caught.value.code == "database_unusable"
+    assert "secret" not in caught.value.message + caught.value.fix
+
+
+def test_a_file_that_is_no_database_is_told(file_url: str) -> None:
+    from pathlib import Path
+
+    Path(file_url.removeprefix("sqlite:///")).write_bytes(b"no database at all" * 100)
+    with pytest.raises(StorageError) as caught:
+        Database(file_url)
+    assert caught.value.code == "database_unusable"
+
+
+def test_one_process_dispatches_at_a_time(database_url: str) -> None:
+    if database_url == "sqlite://":
+        pytest.skip("a database in memory has one user")
+    databases = [Database(database_url), Database(database_url)]
+    first, second = (DispatcherLock(database) for database in databases)
+    assert first.take() and first.take()
+    assert not second.take()
+    first.release()
+    assert second.take() and second.still_held()
+    second.release()
+    for database in databases:
+        database.close()
