@@ -22,7 +22,7 @@ from typing import IO, Any
 from sqlalchemy import RowMapping
 
 from ..core import home
-from ..core.errors import EngineError, InputError, UnknownNameError
+from ..core.errors import CancelledError, EngineError, InputError, UnknownNameError
 from ..core.files import storage_errors
 from ..core.job import EndEvent, ErrorInfo, Job, new_job_id
 from ..core.plan import Plan
@@ -486,9 +486,7 @@ class _Shared:
 
 
 _CANCELLED = ErrorInfo(
-    code="cancelled",
-    message="The job was cancelled before it began.",
-    fix="Start it again when you like.",
+    **CancelledError("cancelled", "The job was cancelled before it began.").as_dict()
 )
 
 

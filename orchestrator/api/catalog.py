@@ -101,7 +101,7 @@ def show_model(name: str, asking: Asking) -> Response:
     summary="List LoRAs, or find them by what they are for",
     response_description="All by name, or those that fit best, best first.",
     response_model=LoraList,
-    responses=problems("family_unknown") | {200: example({"loras": [LORA]})},
+    responses=problems("family_unknown", "request_invalid") | {200: example({"loras": [LORA]})},
 )
 def list_loras(
     asking: Asking,

@@ -93,7 +93,7 @@ def problems(*codes: str) -> Responses:
     found: defaultdict[int, list[str]] = defaultdict(list)
     for code in dict.fromkeys((*codes, *ALWAYS)):
         found[status_of(code)].append(code)
-    if "request_invalid" in codes:
+    if "upload_too_large" in codes:
         found[415].append("request_invalid")
     return {status: _response(status, which) for status, which in sorted(found.items())}
 

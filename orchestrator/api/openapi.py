@@ -60,4 +60,16 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
         }
     }
     document["security"] = [{}, {"key": []}]
+    for item in document["paths"].values():
+        for operation in item.values():
+            _without_fastapis_own(operation["responses"])
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
     return document
+
+
+def _without_fastapis_own(responses: dict[str, Any]) -> None:
+    """FastAPI adds what it would answer itself to wrong values; a problem stands for it here."""
+    own = responses.get("422", {}).get("content", {}).get("application/json", {})
+    if own.get("schema", {}).get("$ref", "").endswith("/HTTPValidationError"):
+        del responses["422"]

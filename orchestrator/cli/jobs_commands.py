@@ -122,9 +122,7 @@ def priority(
     job: Job,
     number: Annotated[
         int,
-        typer.Argument(
-            metavar="N", min=-100, max=100, help="The highest is begun first; 0 is usual."
-        ),
+        typer.Argument(metavar="N", min=-100, max=100, help="The highest is begun first."),
     ],
     json_: Json = False,
 ) -> None:

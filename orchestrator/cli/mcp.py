@@ -16,8 +16,6 @@ from ..service import Service
 from ..settings import Settings, load_settings
 
 HOST = "127.0.0.1"
-PORT = 7434
-"""Beside `kizy serve`, which has MCP as well."""
 
 PATIENCE = 1.0
 """Seconds for what still runs: clients kill a server that does not end within two."""
@@ -89,25 +87,17 @@ def _allowed(path: Path) -> Path:
 
 
 def _serve_http(service: Service, terms: Terms, port: int) -> None:
-    import socket
     import sys
 
     import uvicorn
 
+    from ..api.running import listen_on, url_of
     from ..mcp.over_http import LOCAL, make_http_app, standalone
 
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    if os.name == "posix":
-        # What was closed a moment ago is free again. Elsewhere it means: take it from another.
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((HOST, port))
-    except OSError as error:
-        listening.close()
-        message = f"Nothing can listen on {HOST}:{port}: {error.strerror}."
-        raise InputError("address_unusable", message) from error
     app = standalone(make_http_app(lambda _scope: service, terms, security=LOCAL))
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3)
-    print(f"MCP: http://{HOST}:{listening.getsockname()[1]}/mcp", file=sys.stderr, flush=True)
-    with listening:
+    config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=3)
+    with listen_on(HOST, port) as listening:
+        # Whoever reads the line may call at once.
+        listening.listen()
+        print(f"MCP: {url_of(listening, HOST)}/mcp", file=sys.stderr, flush=True)
         uvicorn.Server(config).run(sockets=[listening])

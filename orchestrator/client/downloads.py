@@ -6,8 +6,9 @@ import re
 from email.message import Message
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from ...core.errors import EngineError, UnknownNameError
+from ...core.errors import EngineError, InputError, UnknownNameError
 from ...core.files import replacing, sha256_of, storage_errors
 from ..service import ArtifactFile
 from .http import Http
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     import requests
 
 _BLOCK = 1 << 18
+_ANY_LETTERS = re.compile(r"filename\*=utf-8'[^']*'([^;]+)", re.IGNORECASE)
+
+
+class _NoSuchRangeError(Exception):
+    """What lies here is longer than the file, or as long, and still not it."""
 
 
 class Downloads:
@@ -52,7 +58,10 @@ class Downloads:
         for _ in range(2):
             with temporary.open("wb"):
                 pass
-            told = self._http.tried(lambda: self._rest(artifact_id, temporary), again=True)
+            try:
+                told = self._http.tried(lambda: self._rest(artifact_id, temporary), again=True)
+            except _NoSuchRangeError:
+                continue
             if sha256_of(temporary) == artifact_id:
                 return told
         message = f"The file {artifact_id} arrives damaged from {self._http.place.url}."
@@ -66,6 +75,16 @@ class Downloads:
         if have:
             headers |= {"Range": f"bytes={have}-", "If-Range": f'"{artifact_id}"'}
         path = f"/v1/artifacts/{artifact_id}"
+        try:
+            return self._taken(artifact_id, path, headers, temporary, have)
+        except InputError as error:
+            if have and error.code == "request_invalid":
+                raise _NoSuchRangeError from error
+            raise
+
+    def _taken(
+        self, artifact_id: str, path: str, headers: dict[str, str], temporary: Path, have: int
+    ) -> tuple[str, str]:
         with self._http.answer("GET", path, headers=headers) as response:
             mode = "ab" if _goes_on(response, have) else "wb"
             with storage_errors(temporary), temporary.open(mode) as file:
@@ -81,9 +100,12 @@ def _goes_on(response: requests.Response, have: int) -> bool:
 
 
 def _name(response: requests.Response, artifact_id: str) -> str:
-    """The file's name, as the server calls it; nothing of a path."""
+    """The file's name, as the server calls it (RFC 6266); nothing of a path."""
+    given = response.headers.get("Content-Disposition", "")
     header = Message()
-    header["Content-Disposition"] = response.headers.get("Content-Disposition", "")
-    last = re.split(r"[\\/]", header.get_filename() or "")[-1]
+    header["Content-Disposition"] = given
+    any_letters = _ANY_LETTERS.search(given)
+    name = unquote(any_letters[1]) if any_letters is not None else header.get_filename() or ""
+    last = re.split(r"[\\/]", name)[-1]
     plain = "".join(letter for letter in last if letter.isprintable()).strip(" .")
     return plain[:200] or artifact_id

@@ -141,7 +141,7 @@ class RemoteService:
         return self._listed("/v1/models", "models", ModelInfo)
 
     def loras(self, query: str = "", family: str | None = None) -> tuple[LoraInfo, ...]:
-        params = [("q", query)] if query else []
+        params = [("query", query)] if query else []
         params += [("family", family)] if family is not None else []
         return self._listed("/v1/loras", "loras", LoraInfo, params)
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from sqlalchemy import RowMapping
 
-from ...core.errors import KizyError, StorageError
+from ...core.errors import EngineError, KizyError, StorageError
 from ...core.job import ErrorInfo, Job
 from .ledger import Ledger
 from .line import Waiting, first_ready, in_order, starts_in
@@ -242,12 +242,13 @@ class Dispatcher:
             self._ledger.table.park(row["id"])
             return
         if self._ledger.table.crashed(row["id"]) >= MAX_CRASHES:
-            error = ErrorInfo(
-                code="drawing_failed",
-                message=f"Kizy died {MAX_CRASHES} times while this was drawn.",
+            error = EngineError(
+                "drawing_failed",
+                f"Kizy died {MAX_CRASHES} times while this was drawn.",
                 fix="Draw it smaller or with another model; free memory first.",
             )
-            self._ledger.end(row["id"], "failed", error, begun=False)
+            info = ErrorInfo(**error.as_dict())
+            self._ledger.end(row["id"], "failed", info, begun=False)
 
     def _begin_all(self) -> bool:
         """Fill the slots; whether anything was begun."""
@@ -358,9 +359,7 @@ class Dispatcher:
 
 
 _LATE = ErrorInfo(
-    code="deadline_passed",
-    message="The job was not done by its deadline.",
-    fix="Give it more time, or a higher priority.",
+    **EngineError("deadline_passed", "The job was not done by its deadline.").as_dict()
 )
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sqlalchemy import RowMapping
 
-from ...core.errors import KizyError, StorageError
+from ...core.errors import CancelledError, EngineError, KizyError, StorageError
 from ...core.job import (
     Artifact,
     EndEvent,
@@ -140,9 +140,7 @@ class DrawingRun:
             error = ErrorInfo(**failure.as_dict())
         except Exception as failure:
             log.exception("job %s", self.job_id)
-            text = f"{type(failure).__name__}: {failure}"
-            fix = "Try again; report it if it happens again."
-            error = ErrorInfo(code="drawing_failed", message=text, fix=fix)
+            error = ErrorInfo(**_unknown(failure).as_dict())
         settle(
             self._ledger,
             self._row,
@@ -248,11 +246,7 @@ def _settled(
         ledger.end(job_id, "failed", error)
 
 
-CANCELLED = ErrorInfo(
-    code="cancelled",
-    message="The work was stopped.",
-    fix="Start it again when you like; what was saved stays.",
-)
+CANCELLED = ErrorInfo(**CancelledError("cancelled", "The work was stopped.").as_dict())
 
 
 def from_store(ledger: Ledger, draws: Draws, job_id: str, plan: Plan) -> bool:
@@ -305,6 +299,11 @@ def as_file(artifact: Artifact, index: int) -> JobArtifact:
 def picture_name(plan: Plan) -> str:
     """What a picture is called when it is fetched."""
     return f"{slug(plan.request_prompt)}-{plan.seed}.png"
+
+
+def _unknown(failure: Exception) -> EngineError:
+    text = f"{type(failure).__name__}: {failure}"
+    return EngineError("drawing_failed", text, fix="Try again; report it if it happens again.")
 
 
 def _error_of(event: EndEvent) -> ErrorInfo | None:

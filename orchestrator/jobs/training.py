@@ -15,7 +15,7 @@ from typing import Protocol
 
 from sqlalchemy import RowMapping
 
-from ...core.errors import CancelledError, KizyError, StorageError
+from ...core.errors import CancelledError, EngineError, KizyError, StorageError
 from ...core.job import ErrorInfo, JobArtifact, ProgressEvent
 from ...core.request import TrainingRequest
 from ...trainer.events import EndEvent, TrainingEvent
@@ -48,6 +48,9 @@ class Trains(Protocol):
 
     def kill(self, handle: TrainingHandle) -> None: ...
 
+
+_LEFT: list[TrainingHandle] = []
+"""Trainings that go on without this process, which must not wait for their processes."""
 
 Laid = Callable[[TrainingRequest, Path], TrainingRequest]
 """Lays a training's files into a folder by their names; the request that names them there."""
@@ -97,7 +100,8 @@ class TrainingRun:
             log.exception("job %s", self.job_id)
             text = f"{type(failure).__name__}: {failure}"
             fix = "Try again; report it if it happens again."
-            error = ErrorInfo(code="training_failed", message=text, fix=fix)
+            broken = EngineError("training_failed", text, fix=fix)
+            error = ErrorInfo(**broken.as_dict())
         settle(
             self._ledger,
             self._row,
@@ -122,8 +126,10 @@ class TrainingRun:
             stopped = self._stopped is not None
         if stopped:
             self._trains.kill(handle)
+        end: EndEvent | None = None
         for event in self._trains.follow(handle):
             if self._parked:
+                _LEFT.append(handle)
                 raise CancelledError("cancelled", "It goes on by itself.")
             match event.kind:
                 case "step":
@@ -133,10 +139,13 @@ class TrainingRun:
                 case "notice":
                     self._ledger.notice(self.job_id, event.code, event.text)
                 case "end":
-                    return self._ended(run, event)
+                    # Not the last word of a process until it is gone.
+                    end = event
                 case _:
                     pass
-        raise StorageError("database_unusable", "The training told nothing of its end.")
+        if end is None:
+            raise StorageError("database_unusable", "The training told nothing of its end.")
+        return self._ended(run, end)
 
     def _prepared(self) -> RunFolder:
         """The run's folder, with a plan: that of an earlier try, if there is one."""

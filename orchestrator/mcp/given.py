@@ -62,6 +62,7 @@ class GivenPictures:
 
     def __init__(self, service: Service, folders: tuple[Path, ...] = ()) -> None:
         self._service, self._folders = service, folders
+        self._real = tuple(folder.resolve() for folder in folders)
 
     def id_of(self, text: str) -> str:
         """The id of a picture; what is no id yet is handed over to the service.
@@ -136,14 +137,18 @@ class GivenPictures:
             raise InputError("path_refused", message)
         # First by its letters alone: outside of the folders not even a look is taken.
         plain = _absolute(text)
-        if plain is not None and any(plain.is_relative_to(one) for one in self._folders):
+        if plain is not None and _below(plain, (*self._folders, *self._real)):
             path = plain.resolve()
-            if any(path.is_relative_to(one.resolve()) for one in self._folders):
+            if _below(path, self._real):
                 return path
         shown = ", ".join(str(folder) for folder in self._folders)
         message = "A picture was named by a path outside of the folders that may be read."
         fix = f"Pictures may be read below {shown}; `kizy mcp --allow FOLDER` adds a folder."
         raise InputError("path_refused", message, fix=fix)
+
+
+def _below(path: Path, folders: tuple[Path, ...]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def _known_id(text: str) -> str | None:
@@ -200,10 +205,11 @@ def _content(path: Path) -> bytes:
         handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
     except OSError:
         raise missing from None
+    facts = os.fstat(handle)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(handle)
+        raise missing
     with os.fdopen(handle, "rb") as file:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode):
-            raise missing
         if facts.st_size > MAX_BYTES:
             message = f"{path.name} is over {MAX_BYTES // 10**6} MB."
             raise PictureError("picture_too_large", message)

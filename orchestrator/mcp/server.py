@@ -78,11 +78,8 @@ def server_for(service_for: Callable[[Scope], Service], terms: Terms) -> Server[
         try:
             call = _call(context, service_for, terms)
             return await tool.run(call, read(tool.arguments, asked.arguments))
-        except KizyError as error:
-            return error_answer(error)
         except Exception as error:
-            log.exception("The tool %s failed", tool.name)
-            return error_answer(_mistake(error))
+            return error_answer(_in_words(error, tool.name))
 
     async def list_resources(
         context: Context, page: types.PaginatedRequestParams | None
@@ -90,8 +87,8 @@ def server_for(service_for: Callable[[Scope], Service], terms: Terms) -> Server[
         try:
             service = service_for(_scope(context))
             return await in_thread(resources.listed, service, page.cursor if page else None)
-        except KizyError as error:
-            raise resources.refused(error) from None
+        except Exception as error:
+            raise resources.refused(_in_words(error, "resources/list")) from None
 
     async def list_templates(
         _context: Context, _page: types.PaginatedRequestParams | None
@@ -104,11 +101,8 @@ def server_for(service_for: Callable[[Scope], Service], terms: Terms) -> Server[
         try:
             call = _call(context, service_for, terms)
             return await in_thread(resources.content, call.service, str(asked.uri), call.link)
-        except KizyError as error:
-            raise resources.refused(error) from None
-        except OSError as error:
-            log.exception("The resource %s could not be read", asked.uri)
-            raise resources.refused(_mistake(error)) from None
+        except Exception as error:
+            raise resources.refused(_in_words(error, "resources/read")) from None
 
     return Server(
         "kizy",
@@ -149,8 +143,11 @@ def _about_folders(folders: tuple[Path, ...]) -> str:
     return f" Pictures on this machine may be named by their path below: {shown}."
 
 
-def _mistake(error: Exception) -> KizyError:
-    """What Kizy did wrong itself: its kind is told, its words are left to the log."""
+def _in_words(error: Exception, doing: str) -> KizyError:
+    """The error; of what Kizy did wrong itself the kind is told, its words are left to the log."""
+    if isinstance(error, KizyError):
+        return error
+    log.error("%s failed", doing, exc_info=error)
     message = f"Kizy made a mistake ({type(error).__name__})."
     fix = "Try it another way; the server's log says more."
     return EngineError("server_mistake", message, fix=fix)

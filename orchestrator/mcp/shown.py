@@ -22,6 +22,9 @@ MAX_SHOWN = 4
 _LOSSLESS = 512 * 512
 """Pixels up to which a PNG is tried: above, it is slow to make and too large anyway."""
 
+_HOPELESS = 2.5
+"""So many times too large, only fewer pixels help."""
+
 _SMALLER = (768, 512, 256)
 _QUALITIES = (90, 80, 65)
 
@@ -29,8 +32,9 @@ _QUALITIES = (90, 80, 65)
 def for_message(path: Path, most: int = MAX_MESSAGE) -> tuple[bytes, str]:
     """(file, media type) of the picture at most MAX_SIDE pixels wide and high, within `most` bytes.
 
-    The Plan and other text inside are left out: they name paths. PNG if that is small, else JPEG,
-    or WebP for a picture with transparency. Raises PictureError, UnknownNameError `file_missing`.
+    `most` is at least 100,000, which 256 pixels always fit into. The Plan and other text inside
+    are left out: they name paths. PNG if that is small, else JPEG, or WebP for a picture with
+    transparency. Raises PictureError, UnknownNameError `file_missing`.
     """
     with open_picture(path) as picture:
         largest = min(MAX_SIDE, max(picture.size))
@@ -55,6 +59,8 @@ def _encoded(picture: Image.Image, most: int) -> tuple[bytes, str] | None:
         data = _file(picture, kind, quality=quality)
         if len(data) <= most:
             return data, media_type
+        if len(data) > _HOPELESS * most:
+            break
     return None
 
 

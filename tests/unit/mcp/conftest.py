@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Awaitable, Callable
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,6 +154,18 @@ def speak(service: FakeService) -> Speak:
 
 
 @pytest.fixture
+def conversed() -> Callable[..., Awaitable[Answer]]:
+    """await conversed(client, tool, told, **values): what a tool answers, over any transport."""
+
+    async def conversed(
+        client: Client, tool: str, told: Told | None = None, **values: Any
+    ) -> Answer:
+        return Answer(await client.call_tool(tool, values, progress_callback=told))
+
+    return conversed
+
+
+@pytest.fixture
 def told() -> Told:
     return Told()
 
@@ -182,3 +197,34 @@ def picture() -> PictureBytes:
 def as_url() -> Callable[[bytes], str]:
     """as_url(data): a data: URL."""
     return lambda data: f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+@contextmanager
+def _serving_at(app: Any) -> Iterator[str]:
+    import uvicorn
+
+    config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until = time.monotonic() + 30
+        while not server.started and time.monotonic() < until:
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture
+def serving_at() -> Callable[[Any], Any]:
+    """with serving_at(app) as address: an ASGI app, served by a thread of this process."""
+    return _serving_at
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[Any], str]]:
+    """served(app): its address, until the test ends."""
+    with ExitStack() as stack:
+        yield lambda app: stack.enter_context(_serving_at(app))

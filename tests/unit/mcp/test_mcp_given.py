@@ -194,6 +194,21 @@ def test_a_picture_in_an_allowed_folder_is_read(speak: Speak, folder: Path, pict
     speak(conversation, Terms(folders=(folder,)))
 
 
+def test_an_allowed_folder_may_lie_behind_a_link(
+    speak: Speak, folder: Path, tmp_path: Path, picture: Any
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    (folder / "cat.png").write_bytes(picture())
+
+    async def conversation(talk: Any) -> None:
+        for given in (link / "cat.png", folder / "cat.png"):
+            answer = await talk.call("edit", picture=str(given), **BASE)
+            assert not answer.failed, answer.text
+
+    speak(conversation, Terms(folders=(link,)))
+
+
 def test_outside_of_the_folders_every_path_is_refused_in_the_same_words(
     speak: Speak, folder: Path, tmp_path: Path, picture: Any
 ) -> None:
@@ -234,7 +249,7 @@ def test_only_whole_pictures_leave_an_allowed_folder(
     speak: Speak, folder: Path, picture: Any
 ) -> None:
     (folder / "secret.png").write_text("password: 1234")
-    (folder / "cut.png").write_bytes(picture()[:-20])
+    (folder / "cut.png").write_bytes(picture()[:50])
     (folder / "folder.png").mkdir()
     os.mkfifo(folder / "pipe.png")
     expected = {

@@ -96,6 +96,21 @@ def test_what_is_not_there_is_an_error_of_the_protocol(speak: Speak, uri: str, m
     speak(conversation, mode=mode)
 
 
+def test_a_mistake_of_kizys_tells_none_of_its_words(
+    speak: Speak, service: Any, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.raises["jobs"] = ZeroDivisionError("/home/somebody/secret")
+
+    async def conversation(talk: Any) -> None:
+        with pytest.raises(MCPError) as refused:
+            await talk.client.list_resources()
+        assert refused.value.error.data["code"] == "server_mistake"
+        assert "secret" not in str(refused.value)
+
+    speak(conversation, mode=mode)
+    assert "secret" in caplog.text
+
+
 def test_a_lora_is_no_picture_to_read(speak: Speak, picture: Any, as_url: Any) -> None:
     async def conversation(talk: Any) -> None:
         begun = await talk.call("train", name="mimi", pictures=[as_url(picture())])

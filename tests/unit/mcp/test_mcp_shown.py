@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kizy.orchestrator.mcp.shown import MAX_MESSAGE, MAX_SIDE, for_message
+from kizy.orchestrator.mcp.shown import MAX_MESSAGE, MAX_SHOWN, MAX_SIDE, for_message
 from PIL import Image, PngImagePlugin
 
 
@@ -26,13 +26,13 @@ def opened(data: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-@pytest.mark.parametrize("most", [MAX_MESSAGE, MAX_MESSAGE // 4, 20_000])
+@pytest.mark.parametrize("most", [MAX_MESSAGE, MAX_MESSAGE // MAX_SHOWN])
 def test_every_picture_is_made_to_fit(tmp_path: Path, mode: str, most: int) -> None:
-    data, kind = for_message(noise(tmp_path / "noise.png", (1500, 700), mode), most)
+    data, kind = for_message(noise(tmp_path / "noise.png", (1100, 500), mode), most)
     assert len(data) <= most
     picture = opened(data)
     assert max(picture.size) <= MAX_SIDE
-    assert abs(picture.width / picture.height - 1500 / 700) < 0.05
+    assert abs(picture.width / picture.height - 1100 / 500) < 0.05
     assert kind == f"image/{(picture.format or '').lower()}"
     assert picture.mode == mode
 

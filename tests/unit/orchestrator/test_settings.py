@@ -12,10 +12,13 @@ from kizy.core.errors import InputError
 from kizy.orchestrator.settings import (
     CaptionsSettings,
     ComfyuiSettings,
+    JobsSettings,
     LorasSettings,
     RerankSettings,
     ServerSettings,
+    ServeSettings,
     Settings,
+    StorageSettings,
     TrainerSettings,
     load_settings,
 )
@@ -197,7 +200,7 @@ def test_loras_can_be_set_in_the_environment(home: Path, monkeypatch: pytest.Mon
         ('rerank = {url = "a.example", model = "m"}', "http:// or https://"),
         ('rerank = {url = "http://[", model = "m"}', "http:// or https://"),
         ('rerank = {url = "http://a"}', "name the `model`"),
-        ('rerank = {url = "http://me:hunter2@a", model = "m"}', "the setting `key`"),
+        ('rerank = {url = "http://me:hunter2@a", model = "m"}', "a setting of its own"),
     ],
 )
 def test_a_wrong_setting_about_loras_is_told(lines: str, told: str) -> None:
@@ -223,6 +226,12 @@ def names_and_variables() -> Iterator[tuple[str, str]]:
         yield name, f"KIZY_TRAINER__{name.upper()}"
     for name in CaptionsSettings.model_fields:
         yield name, f"KIZY_TRAINER__CAPTIONS__{name.upper()}"
+    for name in ServeSettings.model_fields:
+        yield name, f"KIZY_SERVE__{name.upper()}"
+    for name in JobsSettings.model_fields:
+        yield name, f"KIZY_JOBS__{name.upper()}"
+    for name in StorageSettings.model_fields:
+        yield name, f"KIZY_STORAGE__{name.upper()}"
 
 
 def test_training_is_a_table_of_kizy_toml(home: Path) -> None:
