@@ -34,6 +34,10 @@ LOOK_AGAIN = 5.0
 """Seconds after which servers are looked for again: a look takes a third of one at most."""
 
 
+OFFER_SECONDS = 1.0
+"""So long the servers' answers count for requests that come one right after the other."""
+
+
 class ComfySide:
     """Servers that are set, found, or started from the folder in the settings on first use.
 
@@ -62,6 +66,7 @@ class ComfySide:
         self._found: list[Address] = []
         self._found_at = float("-inf")
         self._clients: dict[Address, ComfyClient] = {}
+        self._offered: tuple[float, ComfyOffer, list[ComfyClient]] | None = None
         self._user: User | None = None
         self._engine: ComfyEngine | None = None
 
@@ -106,12 +111,18 @@ class ComfySide:
         `fresh`: not what they had when they were last asked, which takes longer.
         """
         clients = self.clients()
+        now, last = self._clock(), self._offered
+        if last is not None and not fresh and last[2] == clients and now - last[0] < OFFER_SECONDS:
+            return last[1]
         with ThreadPoolExecutor(min(len(clients), MAX_ASKED_AT_ONCE)) as threads:
             answers = list(threads.map(lambda client: _ask(client, fresh=fresh), clients))
         servers = [answer for answer in answers if isinstance(answer, Server)]
         if not servers:
             raise next(answer for answer in answers if isinstance(answer, KizyError))
-        return ComfyOffer(servers, self._settings.model, self._shelf)
+        offer = ComfyOffer(servers, self._settings.model, self._shelf)
+        if len(servers) == len(clients):
+            self._offered = now, offer, clients
+        return offer
 
     def engine(self) -> ComfyEngine:
         """The engine over all servers, made on first use. Raises what `clients` raises, then."""

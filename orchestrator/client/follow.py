@@ -51,6 +51,7 @@ class Following:
         self._http, self._job_id, self._clock = http, job_id, clock
         self._path = f"/v1/jobs/{quote(job_id, safe='')}"
         self._last, self._reached = after, False
+        self._asked_since = after is not None
         self._told: set[tuple[str, str, int]] = set()
         self._job: Job | None = None
         self._heard = clock()
@@ -135,7 +136,7 @@ class Following:
         event = numbered.event
         if isinstance(event, StateEvent):
             first, self._job, self._reached = self._job is None, event.job, True
-            if first:
+            if first and not self._asked_since:
                 self._told |= set(_all_told(event.job))
             return True
         if isinstance(event, EndEvent):
@@ -158,7 +159,7 @@ class Following:
         if job != before:
             yield Numbered(None, StateEvent(job=job))
         if before is None:
-            self._told |= set(_all_told(job))
+            self._told |= set() if self._asked_since else set(_all_told(job))
         elif job.progress > before.progress:
             event = ProgressEvent(
                 job_id=job.id, fraction=job.progress, doing=job.doing, left=job.left

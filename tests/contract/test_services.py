@@ -296,10 +296,6 @@ class TestJobs:
         assert ids() == ids(kind="generation") == [stopped.id, waits.id]
         assert ids(kind="training") == []
 
-    @pytest.mark.parametrize("limit", [0, 201, -1])
-    def test_a_page_of_an_odd_size_is_refused(self, service: Service, limit: int) -> None:
-        assert_refused("request_invalid", lambda: service.jobs(JobQuery(limit=limit)))
-
     def test_one_that_waits_is_cancelled_at_once(self, service: Service) -> None:
         job = service.cancel(service.generate(wish()).id)
         assert job.state == "cancelled"

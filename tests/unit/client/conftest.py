@@ -22,8 +22,8 @@ QUICK = Timing(
     tries=4,
     pause=0.001,
     longest=0.01,
-    silence=0.2,
-    away=0.5,
+    silence=5.0,
+    away=20.0,
     poll=0.002,
 )
 
