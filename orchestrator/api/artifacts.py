@@ -16,12 +16,13 @@ from starlette.responses import StreamingResponse
 from ...core.errors import InputError, UnknownNameError
 from ..service import ArtifactFile
 from .access import Asking
+from .answers import PREFIX
 from .described import problems
 from .parameters import ArtifactId
 from .problems import Refused
 from .thumbnails import MEDIA_TYPE, Side, Thumbnails
 
-router = APIRouter(tags=["files"])
+router = APIRouter(prefix=PREFIX, tags=["files"])
 
 BLOCK = 256 * 1024
 """Bytes that are read at a time."""
@@ -115,6 +116,7 @@ def disposition(file: ArtifactFile) -> str:
 def _thumbnail(thumbnails: Thumbnails, file: ArtifactFile, side: Side) -> bytes:
     if not file.media_type.startswith("image/"):
         raise InputError("request_invalid", f"{file.name} is no picture: it has no thumbnail.")
+    _size(file)
     return thumbnails.get(file.etag, file.path, side)
 
 

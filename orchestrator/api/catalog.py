@@ -17,13 +17,13 @@ from ..service import (
     TemplateInfo,
 )
 from .access import Asking
-from .answers import ModelList, answer, list_values
+from .answers import PREFIX, ModelList, answer, list_values
 from .described import problems
 from .examples import FAMILY, LORA, MODEL, SERVER, STYLE, TEMPLATE, example
 from .parameters import TEXT
 from .problems import Refused
 
-router = APIRouter(tags=["catalog"])
+router = APIRouter(prefix=PREFIX, tags=["catalog"])
 
 
 class LoraList(BaseModel):

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from ...core.errors import CODES
-from .examples import EVENT_STREAM
+from .examples import EVENT
 from .problems import MEDIA_TYPE, document, status_of
 
 ALWAYS = ("key_missing", "key_wrong", "origin_refused", "server_mistake", "database_unusable")
@@ -79,8 +79,21 @@ EVENTS: dict[str, Any] = {
     "description": "Events until the job's end. The `data` of each is a JobEvent.",
     "content": {
         "text/event-stream": {
-            "schema": {"type": "string"},
-            "examples": {"a_drawing": {"value": EVENT_STREAM}},
+            "schema": {
+                "type": "object",
+                "description": "One event. The stream is such events, one behind the other.",
+                "required": ["event", "data"],
+                "properties": {
+                    "event": {"type": "string", "description": "The `kind` of the data."},
+                    "id": {"type": "string", "description": "For Last-Event-ID."},
+                    "data": {
+                        "type": "string",
+                        "contentMediaType": "application/json",
+                        "contentSchema": {"$ref": "#/components/schemas/JobEvent"},
+                    },
+                },
+            },
+            "example": EVENT,
         }
     },
 }

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from ...core.job import EndEvent, StateEvent
 from ..service import Numbered
 from .access import Asking
-from .answers import job_values
+from .answers import PREFIX, job_values
 from .closing import Closing
 from .described import EVENTS, problems
 from .mailbox import Leave, Mailbox, listen
@@ -37,7 +37,7 @@ HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(prefix=PREFIX, tags=["jobs"])
 
 
 @router.get(
@@ -58,7 +58,7 @@ async def follow_job(
     request: Request,
     asking: Asking,
     last_event_id: Annotated[
-        str | None, Header(description="The `id` of the last event that was heard.", max_length=40)
+        str | None, Header(description="The `id` of the last event that was heard.")
     ] = None,
 ) -> Response:
     after = _number(last_event_id)

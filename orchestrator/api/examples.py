@@ -190,15 +190,11 @@ IMAGES: dict[str, Any] = {
     "data": [{"b64_json": "iVBORw0KGgo=", "revised_prompt": "a red fox, 3d render"}],
 }
 
-EVENT_STREAM = (
-    "event: progress\n"
-    f'data: {{"kind": "progress", "job_id": "{EXAMPLE_JOB_ID}", "fraction": 0.5, '
-    '"doing": "drawing", "left": 3.2}\n\n'
-    "event: end\n"
-    "id: 12\n"
-    f'data: {{"kind": "end", "job_id": "{EXAMPLE_JOB_ID}", "state": "succeeded", '
-    '"error": null}\n\n'
-)
+EVENT: dict[str, Any] = {
+    "event": "end",
+    "id": "12",
+    "data": f'{{"kind": "end", "job_id": "{EXAMPLE_JOB_ID}", "state": "succeeded"}}',
+}
 
 
 def example(value: Any) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Body, Response
 
 from ...core.plan import Plan
 from .access import Asking
-from .answers import JobAnswer, answer, job_answer, plan_values
+from .answers import PREFIX, JobAnswer, answer, job_answer, plan_values
 from .described import ACCEPTING, WITH_BODY, problems
 from .examples import GENERATIONS, JOB, PLAN, example
 from .parameters import GenerationBody, IdempotencyKey
 
-router = APIRouter(tags=["generations"])
+router = APIRouter(prefix=PREFIX, tags=["generations"])
 
 UNFIT = (
     "prompt_empty",

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict
 from ...core.job import JobKind, JobState
 from ..service import MAX_PAGE, JobChange, JobQuery, QueueState
 from .access import Asking, require_admin
-from .answers import JobAnswer, JobPageAnswer, answer, job_answer, job_values
+from .answers import PREFIX, JobAnswer, JobPageAnswer, answer, job_answer, job_values
 from .described import ACCEPTING, WITH_BODY, problems
 from .examples import DONE, JOB, QUEUE, example
 from .parameters import TEXT, JobId
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(prefix=PREFIX, tags=["jobs"])
 
 
 class JobChangeBody(JobChange):

@@ -35,7 +35,7 @@ from ...core.request import (
 from ..service import Wish
 from ..settings import ServeSettings
 from .access import Asking, Caller
-from .answers import answer, artifact_path
+from .answers import PREFIX, answer, artifact_path
 from .arriving import ArrivingFolder
 from .described import ACCEPTING, WITH_BODY, openai_problems
 from .examples import IMAGE_REQUEST, IMAGES, example
@@ -46,7 +46,7 @@ from .parameters import IdempotencyKey, without_null
 from .uploads import take
 from .waiting import finished
 
-router = APIRouter(tags=["openai"])
+router = APIRouter(prefix=PREFIX, tags=["openai"])
 
 MOST = 10
 """Pictures that one request may ask for, as at OpenAI."""

@@ -165,7 +165,9 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         return problem(unknown, path=path, status=error.status_code, headers=headers)
     message = f"The request cannot be read: {error.detail}."
     wrong = InputError("request_invalid", message)
-    return problem(wrong, path=path, status=error.status_code, headers=headers)
+    # FastAPI tells broken JSON in two ways; here both are one.
+    status = 422 if error.status_code == 400 else error.status_code
+    return problem(wrong, path=path, status=status, headers=headers)
 
 
 async def _on_gone(request: Request, error: Exception) -> Response:

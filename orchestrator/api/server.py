@@ -27,13 +27,14 @@ from . import (
     uploads,
 )
 from .access import Access, Doorkeeper, Keys
-from .answers import PREFIX
 from .arriving import ArrivingFolder
 from .closing import Closing
 from .host import Host
 from .limits import Intake, Pace, body_limit
 from .metrics import Meter, Metering
 from .thumbnails import Thumbnails
+
+TOPICS = (generations, trainings, jobs, events, artifacts, uploads, catalog, openai, health)
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,8 @@ def make_api(
     app.state.meter = Meter()
     problems.install(app)
     openapi.install(app)
-    for topic in (generations, trainings, jobs, events, artifacts, uploads, catalog, openai):
-        app.include_router(topic.router, prefix=PREFIX)
-    app.include_router(health.router)
+    for topic in TOPICS:
+        app.include_router(topic.router)
     # The last one is the outermost.
     for part in parts:
         app.router.routes.append(Route(part.path, part.app, include_in_schema=False))

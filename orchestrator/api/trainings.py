@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from ...core.errors import InputError
 from ..settings import ServeSettings
 from .access import Asking, Caller
-from .answers import JobAnswer, job_answer
+from .answers import PREFIX, JobAnswer, job_answer
 from .arriving import ArrivingFolder
 from .described import ACCEPTING, WITH_BODY, problems
 from .examples import JOB, TRAINING, example
@@ -20,7 +20,7 @@ from .forms import is_form, read_form
 from .parameters import IdempotencyKey, TrainingBody
 from .uploads import limit_by_name, take
 
-router = APIRouter(tags=["trainings"])
+router = APIRouter(prefix=PREFIX, tags=["trainings"])
 
 FILES = "files"
 

@@ -13,7 +13,7 @@ from ..service import Upload
 from ..settings import ServeSettings
 from ..storage.uploads import OTHERS, PICTURES, VIDEOS, clean_name
 from .access import Asking, Caller
-from .answers import answer
+from .answers import PREFIX, answer
 from .arriving import ArrivingFile, ArrivingFolder
 from .described import WITH_BODY, problems
 from .examples import UPLOAD, example
@@ -21,7 +21,7 @@ from .forms import is_form, read_form
 from .limits import MEGABYTE
 from .parameters import TEXT
 
-router = APIRouter(tags=["files"])
+router = APIRouter(prefix=PREFIX, tags=["files"])
 
 FILE = "file"
 """The field of the form that holds the file."""

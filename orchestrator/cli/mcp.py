@@ -74,7 +74,8 @@ def _terms(settings: Settings, allow: Sequence[Path]) -> Terms:
     folders = dict.fromkeys([folder, *(_allowed(path) for path in allow)])
     server = settings.server
     others = Addresses(lambda _scope: server) if server is not None else None
-    return Terms(folders=tuple(folders), places=PicturesHere(folder, others))
+    places = PicturesHere(folder, others)
+    return Terms(folders=tuple(folders), places=places, fleeting=server is None)
 
 
 def _allowed(path: Path) -> Path:

@@ -10,8 +10,12 @@ from .server import Terms, make_server
 
 
 def serve_stdio(service: Service, terms: Terms | None = None) -> None:
-    """Answer until stdin ends. Whatever else prints goes to stderr meanwhile."""
-    anyio.run(_serve, service, terms)
+    """Answer until the client is gone. Whatever else prints goes to stderr meanwhile."""
+    try:
+        anyio.run(_serve, service, terms)
+    except* BrokenPipeError:
+        # A client that died, rather than closing stdin first.
+        pass
 
 
 async def _serve(service: Service, terms: Terms | None) -> None:

@@ -35,6 +35,11 @@ _BASICS = (
     " ask job_status, with wait_seconds, instead of drawing again."
 )
 
+_FLEETING = (
+    " Jobs end when this client does: tell the person so before a training. With a Kizy server"
+    " (`kizy serve`, and KIZY_SERVER set for `kizy mcp`) they go on."
+)
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -43,7 +48,7 @@ class Terms:
     `folders`: from which pictures may be read by path: only where client and server are on the
     person's own machine. `owner`: whose new jobs become, by scope; None: the service's own choice.
     `places`: where the person finds files. `patience`: seconds that a call waits for a drawing.
-    `stopping`: whether the server is being stopped.
+    `stopping`: whether the server is being stopped. `fleeting`: jobs end with this process.
     """
 
     folders: tuple[Path, ...] = ()
@@ -51,6 +56,7 @@ class Terms:
     places: Places = NOWHERE
     patience: float = MAX_WAIT
     stopping: Callable[[], bool] = lambda: False
+    fleeting: bool = False
 
 
 def make_server(service: Service, terms: Terms | None = None) -> Server[Any]:
@@ -109,7 +115,9 @@ def server_for(service_for: Callable[[Scope], Service], terms: Terms) -> Server[
         version=VERSION,
         title="Kizy",
         description="Draws pictures from a sentence, and says why as it does.",
-        instructions=_BASICS + _about_folders(terms.folders),
+        instructions=_BASICS
+        + _about_folders(terms.folders)
+        + (_FLEETING if terms.fleeting else ""),
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=list_resources,

@@ -114,8 +114,10 @@ def training(
 
 def loras(given: Any) -> Any:
     """The request's `loras`."""
-    if given in ("auto", "none") or given is None:
-        return given or "none"
+    if not given:
+        return "none"
+    if given in ("auto", "none"):
+        return given
     many = [given] if isinstance(given, str | Mapping) or _is_weighted(given) else given
     return [_lora(one) for one in many]
 

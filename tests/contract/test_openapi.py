@@ -73,7 +73,7 @@ CHECKS = [
     status_code_conformance,
 ]
 
-EXAMPLES = 12
+EXAMPLES = 40
 """Requests for each route and phase: enough to find what is wrong now and then, in seconds."""
 
 
@@ -205,7 +205,7 @@ def test_no_request_brings_the_server_down(
             for one in ids:
                 own = operation.as_strategy(generation_mode=mode, path_parameters={name: one})
                 asked += try_out(own)
-    assert asked > 200
+    assert asked > 100
 
 
 def try_out(cases: Any) -> int:
@@ -216,7 +216,7 @@ def try_out(cases: Any) -> int:
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
-        derandomize=True,
+        derandomize=False,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

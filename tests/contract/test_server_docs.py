@@ -97,8 +97,9 @@ def test_every_curl_line_works(
             timeout=WAIT,
         )
         assert done.returncode == 0, (script, done.stdout, done.stderr)
-    assert Image.open(folder / "fox.webp").format == "WEBP"
-    assert Image.open(folder / "fox.png").format == "PNG"
+    for name, form in (("fox.webp", "WEBP"), ("fox.png", "PNG")):
+        with Image.open(folder / name) as picture:
+            assert picture.format == form
 
 
 def test_openais_client_works_as_the_page_says(page: str, address: str) -> None:

@@ -318,7 +318,17 @@ class _Run:
         self._ready.set()
         self._loop.run_forever()
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._close_rest())
         self._loop.close()
+
+    async def _close_rest(self) -> None:
+        """Connections that came while the server stopped, or that wait for a reader."""
+        for _ in range(3):
+            # One that was accepted just now gets its transport in one of the next turns.
+            await asyncio.sleep(0)
+            for transport in list(getattr(self._loop, "_transports", {}).values()):
+                transport.abort()
+        await asyncio.sleep(0)
 
     async def _start(self) -> None:
         self.routes = self._make(self)
@@ -338,17 +348,7 @@ class _Run:
     async def _shutdown(self) -> None:
         self._publisher.cancel()
         await self._site.stop()
-        # A connection that was accepted just now gets its transport in one of the next turns.
-        for _ in range(3):
-            await asyncio.sleep(0)
-        server = self._runner.server
-        assert server is not None
-        transports = [connection.transport for connection in server.connections]
         self.abort()
         await self._runner.cleanup()
-        for transport in transports:
-            if transport is not None:
-                # One that was closed with something unsent would wait for its reader forever.
-                transport.abort()
         with contextlib.suppress(asyncio.CancelledError):
             await self._publisher

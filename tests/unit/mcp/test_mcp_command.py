@@ -74,6 +74,7 @@ def test_in_process_it_answers_and_opens_no_file_of_others(
 
     async def conversation(client: Client) -> None:
         assert str(pictures) in (client.instructions or "")
+        assert "Jobs end when this client does" in (client.instructions or "")
         found = await conversed(client, "find_loras")
         assert found.data == {"loras": [], "more": 0}
         for path, code in (
@@ -95,6 +96,7 @@ def test_with_a_server_pictures_are_drawn_there_and_saved_here(
     (folder / "cat.png").write_bytes(picture())
 
     async def conversation(client: Client) -> None:
+        assert "Jobs end" not in (client.instructions or "")
         answer = await conversed(client, "generate", told, prompt="a red fox", size="96x64")
         assert [one.size for one in answer.pictures] == [(96, 64)]
         saved = list((kizy_home / "shown").glob("*-a-red-fox-*.png"))

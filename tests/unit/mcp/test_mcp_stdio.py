@@ -87,15 +87,7 @@ def test_nothing_but_the_protocol_is_on_stdout_and_it_ends_with_stdin(program: A
         {"method": "notifications/initialized"},
         {"id": 2, "method": "tools/call", "params": call},
     ]
-    process = subprocess.Popen(
-        [started.command, *started.args],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **(started.env or {})},
-        cwd=ROOT,
-        text=True,
-    )
+    process = _started(started)
     assert process.stdin is not None
     assert process.stdout is not None
     for message in messages:
@@ -106,6 +98,31 @@ def test_nothing_but_the_protocol_is_on_stdout_and_it_ends_with_stdin(program: A
     rest, errors = process.communicate(timeout=LIMIT)
     assert (rest, process.returncode) == ("", 0)
     assert "This is no message of the protocol." in errors
+
+
+def test_it_ends_in_silence_with_a_client_that_died(program: Any) -> None:
+    process = _started(program())
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdin.write('{"jsonrpc": "2.0", "id": 1, "method": "ping"}\n' * 2)
+    process.stdin.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait(LIMIT) == 0
+    process.stderr.close()
+
+
+def _started(program: StdioServerParameters) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [program.command, *program.args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(program.env or {})},
+        cwd=program.cwd,
+        text=True,
+    )
 
 
 def _have(program: StdioServerParameters, mode: str, conversation: Any) -> None:

@@ -55,12 +55,9 @@ def test_pictures_that_come_to_a_server_that_is_away_wait_for_it(
     fakes: list[FakeComfyUI], make: Callable[..., Studio]
 ) -> None:
     fake, studio = fakes[0], make()
-    fake.pace.hold("step")
-    job_id = studio.start(plan_of(count=4))
-    fake.pace.wait()
     client = studio.clients[0]
     studio.engine._save = save_after(studio, lambda: fake.stop())
-    fake.pace.release()
+    job_id = studio.start(plan_of(count=4))
     notices = (e for e in studio.engine.follow(Handle(job_id)) if e.kind == "notice")
     assert next(notices).code == "server_away"
     fake.start()
@@ -191,7 +188,7 @@ def test_a_job_that_waits_takes_a_server_that_comes(
     first, second = studio.clients
     studio.engine.use([first])
     fakes[0].pace.hold("step")
-    studio.start(plan_of(count=2))
+    long = studio.start(plan_of(count=2))
     fakes[0].pace.wait()
     third = studio.start(plan_of())
     threading.Event().wait(0.05)
@@ -199,6 +196,7 @@ def test_a_job_that_waits_takes_a_server_that_comes(
     assert end_of(studio.events(third)).state == "succeeded"
     assert fakes[1].ran(third) == 1
     fakes[0].pace.release()
+    assert end_of(studio.events(long)).state == "succeeded"
 
 
 @pytest.mark.parametrize("there", [0, 1])
