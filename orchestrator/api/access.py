@@ -36,7 +36,7 @@ FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "v
 class Keys(Protocol):
     """Where keys are looked up. Raises StorageError."""
 
-    def find(self, key: str) -> Key | None: ...
+    def find(self, words: str) -> Key | None: ...
 
 
 @dataclass(frozen=True)

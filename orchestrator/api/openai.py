@@ -126,8 +126,9 @@ class ImageRequest(BaseModel):
             "count": self.n or 1,
             "seed": "auto" if self.seed is None else self.seed,
             "quality": QUALITIES.get((self.quality or "").lower(), "balanced"),
+            **more,
         }
-        return GenerationRequest(**values, **more, **({"owner": owner} if owner else {}))
+        return GenerationRequest(**values | ({"owner": owner} if owner else {}))
 
 
 class ImageEntry(BaseModel):

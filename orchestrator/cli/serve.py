@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from ...core.errors import InputError
@@ -46,6 +48,18 @@ def serve(*, host: str | None, port: int | None, access_log: bool, debug: bool) 
 
         server = ApiServer(app, begun=begun, end=service.close, access_log=access_log)
         server.run(sockets=[listening])
+    _leave()
+
+
+def _leave() -> None:
+    """End at once if a drawing was parked that cannot be stopped in the middle of a step.
+
+    Python would wait for such a thread, or fall over it.
+    """
+    if threading.active_count() > 1:
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _with_address(settings: Settings, host: str | None, port: int | None) -> Settings:

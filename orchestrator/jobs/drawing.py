@@ -212,9 +212,11 @@ def settle(
             _settled(ledger, row, error, stopped=stopped, parked=parked(), attempts=attempts)
             return
         except StorageError:
-            log.warning("job %s: its end could not be written down", row["id"])
-            if pause is None or parked():
+            if parked():
                 # It counts as running: the next process takes it up.
+                return
+            log.warning("job %s: its end could not be written down", row["id"])
+            if pause is None:
                 return
             time.sleep(pause)
 

@@ -322,12 +322,9 @@ class _Run:
         self._loop.close()
 
     async def _close_rest(self) -> None:
-        """Connections that came while the server stopped, or that wait for a reader."""
-        for _ in range(3):
-            # One that was accepted just now gets its transport in one of the next turns.
-            await asyncio.sleep(0)
-            for transport in list(getattr(self._loop, "_transports", {}).values()):
-                transport.abort()
+        """Connections that were closed with something unsent would wait for their readers."""
+        for transport in list(getattr(self._loop, "_transports", {}).values()):
+            transport.abort()
         await asyncio.sleep(0)
 
     async def _start(self) -> None:
@@ -347,6 +344,12 @@ class _Run:
 
     async def _shutdown(self) -> None:
         self._publisher.cancel()
+        # A connection that was accepted just now gets its transport in one of the next turns, and
+        # none at all if the server is closed before: its socket would stay open.
+        for listener in self._site._server.sockets:
+            self._loop.remove_reader(listener.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
         await self._site.stop()
         self.abort()
         await self._runner.cleanup()

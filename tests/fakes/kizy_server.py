@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
-import uvicorn
+from kizy.orchestrator.api.running import ApiServer, listen_on, url_of
 from kizy.orchestrator.api.server import make_api
 from kizy.orchestrator.settings import Settings
 
@@ -17,67 +14,44 @@ WAIT = 20.0
 """Seconds after which a test that hangs fails."""
 
 
-class _Uvicorn(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals belong to pytest."""
-        yield
-
-
 class KizyServer:
-    """Use as a context, or `start` and `stop` by hand: the port stays the same.
+    """Use as a context, or `start` and `stop` by hand: the address stays the same.
 
     `keys`: what `make_api` takes. `host`: what it believes to listen on; other than loopback, it
     wants keys.
     """
 
     def __init__(self, service: Any, *, keys: Any = None, host: str = "127.0.0.1") -> None:
-        self.service = service
-        self._keys, self._host = keys, host
-        self._port = 0
-        self._server: _Uvicorn | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def port(self) -> int:
-        return self._port
+        self._service, self._keys, self._host = service, keys, host
+        self._running: tuple[ApiServer, threading.Thread] | None = None
+        self.port = 0
+        self.url = ""
 
     def start(self) -> None:
-        settings = Settings(serve={"host": self._host})  # type: ignore[arg-type]
-        self._app = make_api(self.service, settings, self._keys)
-        listening = socket.socket()
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", self._port))
-        self._port = listening.getsockname()[1]
-        config = uvicorn.Config(
-            self._app, log_config=None, ws="none", lifespan="on", timeout_graceful_shutdown=1
-        )
-        self._server = server = _Uvicorn(config)
+        settings = Settings.model_validate({"serve": {"host": self._host}})
+        begun = threading.Event()
+        server = ApiServer(make_api(self._service, settings, self._keys), begun=begun.set)
+        listening = listen_on("127.0.0.1", self.port)
+        self.url = url_of(listening, "127.0.0.1")
+        self.port = urlsplit(self.url).port or 0
 
         def serve() -> None:
-            asyncio.run(server.serve([listening]))
-            listening.close()
+            with listening:
+                server.run(sockets=[listening])
 
-        self._thread = threading.Thread(target=serve, daemon=True)
-        self._thread.start()
-        for _ in range(int(WAIT / 0.005)):
-            if server.started:
-                return
-            self._thread.join(0.005)
-        raise AssertionError("the server did not start")
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        assert begun.wait(WAIT), "the server did not begin"
+        self._running = server, thread
 
     def stop(self) -> None:
-        if self._server is None or self._thread is None:
+        if self._running is None:
             return
-        self._app.state.closing.begin()
-        self._server.should_exit = True
-        self._thread.join(WAIT)
-        assert not self._thread.is_alive(), "the server did not stop"
-        self._server = self._thread = None
+        server, thread = self._running
+        self._running = None
+        server.should_exit = True
+        thread.join(WAIT)
+        assert not thread.is_alive(), "the server did not end"
 
     def __enter__(self) -> KizyServer:
         self.start()
