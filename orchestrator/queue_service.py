@@ -231,7 +231,8 @@ class QueueService:
         if not waits:
             raise InputError("job_not_waiting", f"Job {job_id} does not wait any more.")
         self._shared.dispatcher.wake()
-        return self._shared.ledger.state(job_id)
+        self._shared.ledger.state(job_id)
+        return self.job(job_id)
 
     def queue(self) -> QueueState:
         waiting, running = self._shared.dispatcher.counts()
@@ -395,24 +396,25 @@ class _Shared:
         if plan is not None and stored(self.ledger, self.app, plan) is not None:
             new = dataclasses.replace(new, begun=True)
         try:
-            job, is_new = self.ledger.table.accept(new, self.settings.jobs.max_waiting)
+            job, place = self.ledger.table.accept(new, self.settings.jobs.max_waiting)
         except Full:
             raise self._full() from None
-        if is_new and new.begun and plan is not None:
+        if place is not None and new.begun and plan is not None:
             self._end_at_once(job, plan)
-        elif is_new:
+            return self.ledger.job(job.id)
+        if place is not None:
             self.dispatcher.wake(
                 Waiting(
                     id=job.id,
                     owner=job.owner,
                     lane=new.lane,
                     priority=job.priority,
-                    place=self.ledger.table.row(job.id)["place"],
+                    place=place,
                     deadline=new.deadline,
                     expected=new.expected,
                 )
             )
-        return self.ledger.job(job.id)
+        return self.ledger.seen(job)
 
     def cancel(self, job_id: str) -> None:
         self.ledger.table.set(job_id, cancelled=True)

@@ -128,7 +128,9 @@ class ImageRequest(BaseModel):
             "quality": QUALITIES.get((self.quality or "").lower(), "balanced"),
             **more,
         }
-        return GenerationRequest(**values | ({"owner": owner} if owner else {}))
+        if owner is not None:
+            values["owner"] = owner
+        return GenerationRequest(**values)
 
 
 class ImageEntry(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import threading
@@ -84,12 +85,14 @@ def listen_on(host: str, port: int) -> socket.socket:
     bare = host.strip("[]")
     try:
         found = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, _, _, address = found[0]
+        # With its protocol named, asyncio sends small answers at once (TCP_NODELAY), not after
+        # the 40 ms in which the other side may still say something.
+        listening = socket.socket(family, kind, socket.IPPROTO_TCP)
     except OSError as error:
         raise _unusable(host, port, error) from error
     try:
-        if hasattr(socket, "SO_REUSEPORT"):
+        if os.name == "posix":
             # What was closed a moment ago is free again; on Windows it means another thing.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)

@@ -225,11 +225,16 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A transaction: all of it happens, or nothing."""
+    def writing(self, *, durable: bool = False) -> Iterator[Connection]:
+        """A transaction: all of it happens, or nothing.
+
+        It outlives the process at once, and a power failure from the next `durable` one on.
+        """
         with self._write, database_errors(), self.engine.connect() as connection:
             if not self.is_postgres:
-                connection = connection.execution_options(kizy_writes=True)
+                connection = connection.execution_options(
+                    kizy_writes="FULL" if durable else "NORMAL"
+                )
             with connection.begin():
                 yield connection
 
@@ -313,13 +318,14 @@ def _on_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    # An accepted job survives a power failure.
-    cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 
 def _on_begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("kizy_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    writes = connection.get_execution_options().get("kizy_writes")
+    if writes is not None:
+        # With a write-ahead log, NORMAL never breaks the database; FULL waits for the disk.
+        connection.exec_driver_sql(f"PRAGMA synchronous={writes}")
+    connection.exec_driver_sql("BEGIN" if writes is None else "BEGIN IMMEDIATE")

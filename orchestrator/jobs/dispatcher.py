@@ -42,6 +42,9 @@ class Run(Protocol):
     deadline: float | None
     expected: float | None
 
+    waits: bool
+    """Behind `run`: whether it waits again."""
+
     @property
     def parked(self) -> bool: ...
 
@@ -298,15 +301,8 @@ class Dispatcher:
         with self._changed:
             self._running.pop(run.job_id, None)
             self._began.pop(run.job_id, None)
-            # It may wait again.
-            self._stale = self._stale or run.parked or self._waits(run.job_id)
+            self._stale = self._stale or run.parked or run.waits
             self._changed.notify_all()
-
-    def _waits(self, job_id: str) -> bool:
-        try:
-            return self._ledger.table.row(job_id)["state"] == "queued"
-        except KizyError:
-            return True
 
     def _waiting(self) -> dict[str, Waiting]:
         if self._line is None or self._stale:

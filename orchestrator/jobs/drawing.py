@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection, RowMapping
 
 from ...core.errors import CancelledError, EngineError, KizyError, StorageError
 from ...core.job import (
@@ -26,6 +27,7 @@ from ..storage.pictures import slug
 from . import rows
 from .estimate import Durations
 from .ledger import Ledger
+from .table import Besides, nothing
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +112,8 @@ class DrawingRun:
         self._lock = threading.Lock()
         self._stopped: ErrorInfo | None = None
         self._parked = False
+        self._learned: list[Besides] = []
+        self.waits = False
 
     def stop(self, why: ErrorInfo | None = None) -> None:
         """End it soon: as cancelled, or as failed with `why`."""
@@ -141,13 +145,14 @@ class DrawingRun:
         except Exception as failure:
             log.exception("job %s", self.job_id)
             error = ErrorInfo(**_unknown(failure).as_dict())
-        settle(
+        self.waits = settle(
             self._ledger,
             self._row,
             error,
             stopped=self._stopped,
             parked=lambda: self._parked,
             attempts=self._attempts,
+            besides=self._write_learned,
         )
 
     def _drawn(self) -> ErrorInfo | None:
@@ -178,17 +183,35 @@ class DrawingRun:
                 case "end":
                     if event.state == "succeeded" and self._row["attempts"] == 1:
                         seconds = (time.monotonic() - began) / max(1, drawn)
-                        self._durations.learn(plan, self.lane, server, seconds)
+                        self._learned.append(
+                            partial(
+                                self._durations.learn,
+                                plan=plan,
+                                lane=self.lane,
+                                server=server,
+                                seconds=seconds,
+                            )
+                        )
                     return _error_of(event)
         raise StorageError("database_unusable", "The engine told nothing of the end.")
+
+    def _write_learned(self, connection: Connection) -> None:
+        for write in self._learned:
+            write(connection)
 
     def _remember(self, plan: Plan, artifact: Artifact) -> None:
         """For whoever asks for the same picture again."""
         index = artifact.seed - plan.seed
         try:
             fingerprint = self._draws.fingerprint(plan.engine)
-            digest = plan.for_picture(index).digest()
-            self._ledger.finished.add(digest, fingerprint, artifact.id)
+            self._learned.append(
+                partial(
+                    self._ledger.finished.add,
+                    digest=plan.for_picture(index).digest(),
+                    fingerprint=fingerprint,
+                    artifact_id=artifact.id,
+                )
+            )
         except KizyError:
             # It is drawn and saved; that it is drawn once more some day does no harm.
             log.debug("job %s is not in the store of finished work", self.job_id, exc_info=True)
@@ -202,40 +225,43 @@ def settle(
     stopped: ErrorInfo | None,
     parked: Callable[[], bool],
     attempts: int,
-) -> None:
-    """Write down how a job ended; a database that fails is tried again for a while.
+    besides: Besides = nothing,
+) -> bool:
+    """Write down how a job ended; whether it waits again instead.
 
-    `stopped`: why it was stopped from outside; `parked`: whether another process takes it up.
+    A database that fails is tried again for a while. `stopped`: why it was stopped from outside;
+    `parked`: whether another process takes it up; `besides`: what is written with its success.
     """
     for pause in (0.05, 0.2, 1.0, 5.0, 5.0, 5.0, None):
         try:
-            _settled(ledger, row, error, stopped=stopped, parked=parked(), attempts=attempts)
-            return
+            if error is None:
+                ledger.end(row["id"], "succeeded", besides=besides)
+                return False
+            return _failed(ledger, row, error, stopped=stopped, parked=parked(), attempts=attempts)
         except StorageError:
             if parked():
                 # It counts as running: the next process takes it up.
-                return
+                return True
             log.warning("job %s: its end could not be written down", row["id"])
-            if pause is None:
-                return
-            time.sleep(pause)
+            if pause is not None:
+                time.sleep(pause)
+    return True
 
 
-def _settled(
+def _failed(
     ledger: Ledger,
     row: RowMapping,
-    error: ErrorInfo | None,
+    error: ErrorInfo,
     *,
     stopped: ErrorInfo | None,
     parked: bool,
     attempts: int,
-) -> None:
+) -> bool:
+    """Write it down; whether the job waits again."""
     job_id = row["id"]
-    if error is None:
-        ledger.end(job_id, "succeeded")
-    elif parked:
-        ledger.table.park(job_id)
-    elif error.code == "cancelled":
+    if parked:
+        return ledger.table.park(job_id)
+    if error.code == "cancelled":
         if stopped is None or stopped.code == "cancelled":
             ledger.end(job_id, "cancelled", error)
         else:
@@ -244,8 +270,10 @@ def _settled(
         rest = REST_SECONDS[min(row["failures"], len(REST_SECONDS) - 1)]
         text = f"{error.message} The job is tried again in {rest:.0f} seconds."
         ledger.try_again(job_id, ledger.table.now() + rest, Notice(code=error.code, text=text))
+        return True
     else:
         ledger.end(job_id, "failed", error)
+    return False
 
 
 CANCELLED = ErrorInfo(**CancelledError("cancelled", "The work was stopped.").as_dict())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from ...core.plan import Plan
 from .database import Database, durations
@@ -39,10 +39,9 @@ def work_of(plan: Plan, lane: str) -> Work:
 
 
 class Durations:
-    """Seconds for a picture, kept in the database. Used by one thread at a time."""
+    """Seconds for a picture, kept in the database."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
         with database.reading() as connection:
             rows = connection.execute(select(durations)).all()
         self._known: dict[str, float] = {key: seconds for key, seconds, _count in rows}
@@ -53,21 +52,18 @@ class Durations:
         one = expected(self._known, work_of(plan, lane))
         return None if one is None else one * plan.count
 
-    def learn(self, plan: Plan, lane: str, server: str, seconds: float) -> None:
-        """One picture of a Plan took so long on a server. Raises StorageError."""
+    def learn(
+        self, connection: Connection, plan: Plan, lane: str, server: str, seconds: float
+    ) -> None:
+        """One picture of a Plan took so long on a server."""
         key = _key(work_of(plan, lane), server)
         before = self._known.get(key)
         self._known[key] = seconds if before is None else KEEP * before + (1 - KEEP) * seconds
         self._counts[key] = self._counts.get(key, 0) + 1
         values = {"seconds": self._known[key], "count": self._counts[key]}
-        with self._database.writing() as connection:
-            if before is None:
-                connection.execute(durations.delete().where(durations.c.key == key))
-                connection.execute(durations.insert().values(key=key, **values))
-            else:
-                connection.execute(
-                    durations.update().where(durations.c.key == key).values(**values)
-                )
+        where = durations.c.key == key
+        if not connection.execute(durations.update().where(where).values(**values)).rowcount:
+            connection.execute(durations.insert().values(key=key, **values))
 
 
 def expected(known: Mapping[str, float], work: Work) -> float | None:

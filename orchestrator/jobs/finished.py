@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from ...core.job import JobArtifact
 from .database import Database, artifacts, finished, job_artifacts, jobs
@@ -28,15 +28,13 @@ class FinishedWork:
     def __init__(self, database: Database, *, now: Callable[[], float] = time.time) -> None:
         self._database, self._now = database, now
 
-    def add(self, digest: str, fingerprint: str, artifact_id: str) -> None:
-        """A Plan of one picture was drawn. What was there before stays."""
+    @staticmethod
+    def add(connection: Connection, digest: str, fingerprint: str, artifact_id: str) -> None:
+        """A Plan of one picture was drawn: this is its newest file."""
         where = (finished.c.digest == digest) & (finished.c.fingerprint == fingerprint)
         values = {"digest": digest, "fingerprint": fingerprint, "artifact_id": artifact_id}
-        with self._database.writing() as connection:
-            if connection.execute(select(finished.c.artifact_id).where(where)).first() is None:
-                connection.execute(finished.insert().values(**values))
-            else:
-                connection.execute(finished.update().where(where).values(artifact_id=artifact_id))
+        if not connection.execute(finished.update().where(where).values(**values)).rowcount:
+            connection.execute(finished.insert().values(**values))
 
     def drawn(self, digest: str) -> dict[str, str]:
         """Fingerprint -> id of the file, of those that are still there."""

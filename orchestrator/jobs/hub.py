@@ -40,6 +40,11 @@ class Hub:
         for heard in listeners:
             heard(event)
 
+    def has(self, job_id: str) -> bool:
+        """Whether anybody listens to a job."""
+        with self._lock:
+            return job_id in self._listeners
+
     def jobs(self) -> frozenset[str]:
         """Jobs that somebody listens to."""
         with self._lock:

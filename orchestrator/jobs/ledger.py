@@ -22,7 +22,7 @@ from ..service import Numbered
 from ..storage.artifacts import ArtifactStore
 from .finished import FinishedWork
 from .hub import Heard, Hub
-from .table import JobTable
+from .table import Besides, JobTable, nothing
 
 PROGRESS_SECONDS = 2.0
 """Progress is written down so often; listeners hear all of it."""
@@ -80,18 +80,17 @@ class Ledger:
         listener.begin(first, last or 0)
         return stop
 
-    def state(self, job_id: str) -> Job:
+    def state(self, job_id: str) -> None:
         """Tell listeners how the job is now."""
-        job = self.job(job_id)
-        self.hub.tell(job_id, Numbered(None, StateEvent(job=job)))
-        return job
+        if self.hub.has(job_id):
+            self.hub.tell(job_id, Numbered(None, StateEvent(job=self.job(job_id))))
 
     def progress(self, event: ProgressEvent) -> None:
         """How far a job is. Raises StorageError."""
         now = time.monotonic()
         with self._lock:
             self._progress[event.job_id] = event
-            due = now - self._written.get(event.job_id, 0.0) >= PROGRESS_SECONDS
+            due = now - self._written.setdefault(event.job_id, now) >= PROGRESS_SECONDS
             if due:
                 self._written[event.job_id] = now
         self.hub.tell(event.job_id, Numbered(None, event))
@@ -118,20 +117,27 @@ class Ledger:
         return told is not None
 
     def end(
-        self, job_id: str, state: str, error: ErrorInfo | None = None, *, begun: bool = True
+        self,
+        job_id: str,
+        state: str,
+        error: ErrorInfo | None = None,
+        *,
+        begun: bool = True,
+        besides: Besides = nothing,
     ) -> bool:
-        """The job is over; False if it was so before. Raises StorageError."""
-        told = self.table.finish(job_id, state, error, begun=begun)
+        """The job is over; False if it was so before. Raises StorageError.
+
+        `besides`: what is written down with it.
+        """
+        ended = self.table.finish(job_id, state, error, begun=begun, besides=besides)
         self.forget(job_id)
-        if told is not None:
-            job = self.job(job_id)
-            if job.started is not None and job.ended is not None:
-                took = (job.ended - job.started).total_seconds()
-                with self._lock:
-                    self._seconds[job.kind] = self._seconds.get(job.kind, 0.0) + took
-            self.hub.tell(job_id, Numbered(None, StateEvent(job=job)))
-            self._tell(job_id, told)
-        return told is not None
+        if ended is None:
+            return False
+        with self._lock:
+            self._seconds[ended.kind] = self._seconds.get(ended.kind, 0.0) + ended.seconds
+        self.state(job_id)
+        self._tell(job_id, ended.event)
+        return True
 
     def seconds(self) -> dict[str, float]:
         """Kind -> what the jobs took that this process ended, added up."""

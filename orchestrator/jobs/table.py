@@ -77,21 +77,29 @@ class NewJob:
     begun: bool = False
 
 
+Besides = Callable[[Connection], None]
+"""Writes more in a transaction."""
+
+
+def nothing(connection: Connection) -> None:
+    """Writes nothing more."""
+
+
 class JobTable:
     """Jobs in a database. `now`: seconds since 1970. Every method raises StorageError."""
 
     def __init__(self, database: Database, *, now: Callable[[], float] = time.time) -> None:
         self.database, self.now = database, now
 
-    def accept(self, new: NewJob, limit: int) -> tuple[Job, bool]:
-        """Write it down; (the job, whether it is new). False: its idempotency key had one.
+    def accept(self, new: NewJob, limit: int) -> tuple[Job, float | None]:
+        """Write it down; (the job, its place). None: its idempotency key had one before.
 
         Raises InputError `idempotency_conflict`, and `Full` if `limit` jobs wait already.
         """
-        with self.database.writing() as connection:
+        with self.database.writing(durable=True) as connection:
             earlier = self._same_key(connection, new)
             if earlier is not None:
-                return earlier, False
+                return earlier, None
             waiting = select(func.count()).select_from(jobs).where(jobs.c.state == WAITING)
             if not new.begun and connection.execute(waiting).scalar_one() >= limit:
                 raise Full
@@ -123,7 +131,7 @@ class JobTable:
                     number=number,
                 )
             )
-            return self._job(connection, new.id), True
+            return rows.job_of(self._row(connection, new.id)), float(number)
 
     def job(self, job_id: str, owner: str | None = None) -> Job:
         """A job, of any owner if `owner` is None. Raises UnknownNameError `job_unknown`."""
@@ -232,9 +240,18 @@ class JobTable:
             return self._notice(connection, job_id, notice) if changed.rowcount else None
 
     def finish(
-        self, job_id: str, state: str, error: ErrorInfo | None = None, *, begun: bool = True
-    ) -> Numbered | None:
-        """The end, once: None if it was over already. `begun` False: only if it still waits."""
+        self,
+        job_id: str,
+        state: str,
+        error: ErrorInfo | None = None,
+        *,
+        begun: bool = True,
+        besides: Besides = nothing,
+    ) -> Ended | None:
+        """The end, once: None if it was over already. `begun` False: only if it still waits.
+
+        `besides`: what else is written in the same transaction.
+        """
         states = (RUNNING,) if begun else (WAITING,)
         if state == "succeeded":
             more: dict[str, Any] = {"progress": 1.0}
@@ -255,8 +272,11 @@ class JobTable:
             )
             if not changed.rowcount:
                 return None
+            besides(connection)
             event = EndEvent.model_validate({"job_id": job_id, "state": state, "error": error})
-            return self._event(connection, job_id, event)
+            row = self._row(connection, job_id)
+            seconds = row["ended"] - row["started"] if row["started"] is not None else 0.0
+            return Ended(self._event(connection, job_id, event), row["kind"], seconds)
 
     def told(self, job_id: str, notice: Notice) -> Numbered | None:
         """Keep what the person should know; None if the job has been told the same."""
@@ -491,6 +511,15 @@ class JobTable:
             )
         )
         return self._event(connection, job_id, JobArtifactEvent(job_id=job_id, artifact=file))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job's end. `seconds`: since it began."""
+
+    event: Numbered
+    kind: str
+    seconds: float
 
 
 class Full(Exception):  # noqa: N818

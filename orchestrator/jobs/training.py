@@ -73,6 +73,7 @@ class TrainingRun:
         self._lock = threading.Lock()
         self._stopped: ErrorInfo | None = None
         self._parked = False
+        self.waits = False
 
     def stop(self, why: ErrorInfo | None = None) -> None:
         """End it now: as cancelled, or as failed with `why`. What was saved of it stays."""
@@ -102,7 +103,7 @@ class TrainingRun:
             fix = "Try again; report it if it happens again."
             broken = EngineError("training_failed", text, fix=fix)
             error = ErrorInfo(**broken.as_dict())
-        settle(
+        self.waits = settle(
             self._ledger,
             self._row,
             error,

@@ -38,7 +38,7 @@ from kizy.core.job import (
     now,
 )
 from kizy.core.picture_files import open_picture, png_bytes
-from kizy.core.plan import InputPicture, ModelFile, Plan, PlannedMask, PlannedStart, Reason
+from kizy.core.plan import Plan
 from kizy.core.request import GenerationRequest, TrainingRequest
 from kizy.orchestrator.service import (
     MAX_PAGE,
@@ -60,13 +60,18 @@ from kizy.orchestrator.service import (
 )
 from PIL import Image
 
-SIDE = 64
-"""Pixels of a picture's sides, unless the request says WIDTHxHEIGHT."""
-
-MODELS = ("starter", "painter-xl")
-LORAS = (
-    LoraInfo(name="ink", family="sdxl", about="Ink drawings.", triggers=("ink style",), weight=0.8),
-    LoraInfo(name="mimi", family="starter", about="Mimi the cat.", tags=("cat",)),
+from .service_plans import (
+    FAMILIES,
+    LORAS,
+    MODELS,
+    SERVERS,
+    SIDE,
+    STYLES,
+    TEMPLATES,
+    colour,
+    picture,
+    picture_kind,
+    planned,
 )
 
 Heard = Callable[[Numbered], None]
@@ -133,12 +138,12 @@ class FakeService:
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
         self._maybe_raise("plan")
-        return self._planned(request)
+        return planned(request, self._find_file)
 
     def generate(self, request: GenerationRequest, wish: Wish = Wish()) -> Job:  # noqa: B008
         self._maybe_raise("generate")
         request = self._owned(request)
-        plan = self._planned(request)
+        plan = planned(request, self._find_file)
         job = Job(
             request=request,
             plan=plan,
@@ -283,10 +288,7 @@ class FakeService:
 
     def models(self) -> tuple[ModelInfo, ...]:
         self._maybe_raise("models")
-        return (
-            ModelInfo(name="starter", family="starter", title="Starter", where=("here",)),
-            ModelInfo(name="painter-xl", family="sdxl", title="SDXL", where=("gpu1", "gpu2")),
-        )
+        return MODELS
 
     def loras(self, query: str = "", family: str | None = None) -> tuple[LoraInfo, ...]:
         self._maybe_raise("loras")
@@ -301,42 +303,19 @@ class FakeService:
 
     def styles(self) -> tuple[StyleInfo, ...]:
         self._maybe_raise("styles")
-        return (StyleInfo(id="cartoon", words="cartoon", families=("sdxl", "starter")),)
+        return STYLES
 
     def families(self) -> tuple[FamilyInfo, ...]:
         self._maybe_raise("families")
-        return (
-            FamilyInfo(
-                id="starter",
-                title="Starter",
-                licence="Apache-2.0",
-                sizes={"square": "256x256"},
-                installed=True,
-            ),
-            FamilyInfo(id="sdxl", title="Stable Diffusion XL", sizes={"square": "1024x1024"}),
-        )
+        return FAMILIES
 
     def templates(self) -> tuple[TemplateInfo, ...]:
         self._maybe_raise("templates")
-        return (
-            TemplateInfo(
-                id="sdxl-text", title="SDXL, text to picture", task="generate", family="sdxl"
-            ),
-        )
+        return TEMPLATES
 
     def servers(self) -> tuple[ServerInfo, ...]:
         self._maybe_raise("servers")
-        return (
-            ServerInfo(name="here", kind="embedded", state="ready", device="cpu"),
-            ServerInfo(
-                name="gpu1",
-                kind="comfyui",
-                state="ready",
-                version="0.3.64",
-                device="A GPU",
-                queue=0,
-            ),
-        )
+        return SERVERS
 
     def close(self, patience: float = 8.0) -> None:
         self._table.stopping = self._table.closed = True
@@ -374,7 +353,7 @@ class FakeService:
         try:
             with open_picture(path) as picture:
                 width, height = picture.size
-            kind = f"image/{_picture_kind(content)}"
+            kind = f"image/{picture_kind(content)}"
         except PictureError:
             if content[:4] != b"PK\x03\x04":
                 path.unlink()
@@ -445,7 +424,7 @@ class FakeService:
 
     def preview(self, job_id: str, index: int = 0, png: bytes | None = None) -> None:
         with self._table.lock:
-            data = png if png is not None else _picture(SIDE // 8, SIDE // 8, index)
+            data = png if png is not None else picture(SIDE // 8, SIDE // 8, index)
             event = PreviewEvent(job_id=job_id, index=index, png=data)
             self._tell(self._table.jobs[job_id], event, keep=False)
 
@@ -501,52 +480,6 @@ class FakeService:
             return Path(name)
         raise UnknownNameError("upload_unknown", f"No file {name[:80]} was handed over.")
 
-    def _planned(self, request: GenerationRequest) -> Plan:
-        model = "starter" if request.model == "auto" else request.model
-        if model not in MODELS:
-            message = f'No model is called "{model}". There is: {", ".join(MODELS)}.'
-            raise UnknownNameError("model_unknown", message)
-        width = height = SIDE
-        if (found := re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", request.size)) is not None:
-            width, height = int(found[1]), int(found[2])
-        elif request.size not in ("auto", "square", "portrait", "landscape", "wide", "tall"):
-            raise InputError("size_invalid", f'"{request.size}" is no size.')
-        if not 8 <= width <= 4096 or not 8 <= height <= 4096:
-            raise InputError("size_invalid", f"{width}x{height} is out of range.")
-        return Plan(
-            engine="embedded",
-            request_prompt=request.prompt,
-            prompt=request.prompt,
-            negative="" if request.negative == "auto" else request.negative,
-            family="starter" if model == "starter" else "sdxl",
-            model=ModelFile(name=model),
-            width=width,
-            height=height,
-            output_width=width,
-            output_height=height,
-            count=request.count,
-            seed=7 if request.seed == "auto" else request.seed,
-            steps=10 if request.steps == "auto" else request.steps,
-            guidance=4.0,
-            sampler="euler",
-            scheduler="simple",
-            start=self._start(request),
-            mask=self._mask(request),
-            reasons=(Reason(choice="model", value=model, why="it is there"),),
-        )
-
-    def _start(self, request: GenerationRequest) -> PlannedStart | None:
-        if request.start is None:
-            return None
-        path = self._find_file(request.start.picture)
-        strength = 0.6 if request.start.strength == "auto" else request.start.strength
-        return PlannedStart(picture=_input(path), strength=strength)
-
-    def _mask(self, request: GenerationRequest) -> PlannedMask | None:
-        if request.mask is None:
-            return None
-        return PlannedMask(picture=_input(self._find_file(request.mask.picture)), feather=8)
-
     def _accept(self, job: Job, wish: Wish) -> Job:
         table = self._table
         with table.lock:
@@ -584,12 +517,12 @@ class FakeService:
         if job.plan is None:
             return (
                 self._store(job, "lora", 0, b"\x02\0\0\0\0\0\0\0{}" + job.id.encode()),
-                self._store(job, "sample", 0, _picture(SIDE, SIDE, 1)),
+                self._store(job, "sample", 0, picture(SIDE, SIDE, 1)),
             )
         made = []
         for index in range(job.plan.count):
-            plan = job.plan.for_picture(index)
-            picture = Image.new("RGB", (plan.width, plan.height), _colour(plan.seed))
+            plan = job.plan.forpicture(index)
+            picture = Image.new("RGB", (plan.width, plan.height), colour(plan.seed))
             data = png_bytes(picture, plan, "0")
             made.append(self._store(job, "picture", index, data, plan))
         self._table.drawn[job.plan.digest()] = tuple(made)
@@ -662,25 +595,3 @@ class FakeService:
 
 def _info(code: str, message: str) -> ErrorInfo:
     return ErrorInfo(code=code, message=message, fix="Start it again when you like.")
-
-
-def _input(path: Path) -> InputPicture:
-    return InputPicture(path=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def _colour(seed: int) -> tuple[int, int, int]:
-    return seed * 37 % 256, seed * 101 % 256, seed // 256 % 256
-
-
-def _picture(width: int, height: int, seed: int) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), _colour(seed)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _picture_kind(content: bytes) -> str:
-    if content[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    return "webp" if content[8:12] == b"WEBP" else "png"

@@ -69,7 +69,7 @@ def test_what_came_since_the_last_event_follows_the_state(both: TestClient) -> N
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30, "", "٣"])
 def test_a_last_event_that_is_none_brings_the_state_alone(api: TestClient, last: str) -> None:
     job = api.post("/v1/generations", json={"prompt": "a fox"}).json()["id"]
-    headers = {"Last-Event-ID": last.encode()}
+    headers = [(b"Last-Event-ID", last.encode())]
     answer = api.get(f"/v1/jobs/{job}/events", headers=headers)
     assert kinds(read(answer.text)) == ["state", "end"]
 
@@ -95,7 +95,7 @@ def test_all_that_happens_is_heard_as_it_happens(held: FakeService) -> None:
     job = held.generate(GenerationRequest(prompt="a fox")).id
     with serving_app(app) as url:
         answer = requests.get(f"{url}/v1/jobs/{job}/events", stream=True, timeout=WAIT)
-        lines = answer.iter_lines(decode_unicode=True)
+        lines = (line.decode() for line in answer.iter_lines())
         heard: list[str] = []
 
         def until(kind: str) -> None:

@@ -118,8 +118,8 @@ def test_a_job_that_waits_is_not_tried_again(waiting: TestClient) -> None:
 )
 @pytest.mark.parametrize("job", [UNKNOWN, "nothing", "%00", "..%2f..%2fetc"])
 def test_an_unknown_job_is_not_there(both: TestClient, method: str, path: str, job: str) -> None:
-    more = {"json": {}} if method == "PATCH" else {}
-    answer = both.request(method, f"/v1/jobs/{job}{path}", **more)
+    body = {} if method == "PATCH" else None
+    answer = both.request(method, f"/v1/jobs/{job}{path}", json=body)
     assert answer.status_code == 404
     assert answer.json()["code"] in ("job_unknown", "route_unknown")
 

@@ -44,7 +44,6 @@ def test_files_and_a_name_become_a_training(api: TestClient, fake: FakeService, 
 
 def test_files_may_have_been_uploaded_before(api: TestClient, fake: FakeService, png: Any) -> None:
     upload = api.post("/v1/uploads?name=a.png", content=png()).json()["id"]
-    by_form = api.post(PATH, data={"name": "Mimi", "files": upload}, files={"x": None})
     by_form = api.post(PATH, files=[("name", (None, "Mimi")), ("files", (None, upload))])
     by_json = api.post(PATH, json={"name": "Mimi", "files": [upload]})
     for answer in (by_form, by_json):
