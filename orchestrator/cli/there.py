@@ -78,10 +78,13 @@ def followed(
 
     The first Ctrl-C cancels it there and waits for its end; the second one leaves at once.
     """
-    stopping = False
+    stopping = cancelled = False
     with moving(console) as show:
         while True:
             try:
+                if stopping and not cancelled:
+                    service.cancel(job.id)
+                    cancelled = True
                 for numbered in service.follow(job.id):
                     show_event(numbered.event, show)
                     if take is not None:
@@ -90,12 +93,19 @@ def followed(
                         return service.job(job.id)
             except KeyboardInterrupt:
                 if stopping:
-                    message = "Left at once; the job is being cancelled on the server."
-                    fix = f"Look what came of it: kizy jobs show {job.id}"
-                    raise CancelledError("cancelled", message, fix=fix) from None
+                    raise _left(job, cancelled=cancelled) from None
                 stopping = True
                 put(console, "Stopping: the job is cancelled on the server.")
-                service.cancel(job.id)
+
+
+def _left(job: Job, *, cancelled: bool) -> CancelledError:
+    if cancelled:
+        message = "Left at once; the job is being cancelled on the server."
+        fix = f"Look what came of it: kizy jobs show {job.id}"
+    else:
+        message = "Left at once; the job may go on on the server."
+        fix = f"Stop it: kizy jobs cancel {job.id}"
+    return CancelledError("cancelled", message, fix=fix)
 
 
 def waiting(job: Job) -> str:

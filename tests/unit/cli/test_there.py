@@ -230,9 +230,25 @@ class TestFailures:
 
         job = fake.generate(GenerationRequest(prompt="a fox"))
         service = Interrupted(fake._table.folder, table=fake._table)
-        with pytest.raises(CancelledError, match="Left at once"):
+        with pytest.raises(CancelledError, match="Left at once; the job is being cancelled"):
             there.followed(service, job, Console(stderr=True))
         assert fake.job(job.id).state == "cancelled"
+
+    def test_one_before_the_server_has_heard_of_it_says_how_to_stop_the_job(
+        self, fake: FakeService
+    ) -> None:
+        class Deaf(FakeService):
+            def follow(self, job_id: str, after: int | None = None) -> Any:
+                raise KeyboardInterrupt
+
+            def cancel(self, job_id: str) -> Any:
+                raise KeyboardInterrupt
+
+        job = fake.generate(GenerationRequest(prompt="a fox"))
+        service = Deaf(fake._table.folder, table=fake._table)
+        with pytest.raises(CancelledError, match="the job may go on") as left:
+            there.followed(service, job, Console(stderr=True))
+        assert f"kizy jobs cancel {job.id}" in left.value.fix
 
 
 class TestReplay:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 from kizy.core.errors import StorageError
@@ -63,8 +67,6 @@ def test_a_wrong_address_is_told_without_its_password(url: str) -> None:
 
 
 def test_a_file_that_is_no_database_is_told(file_url: str) -> None:
-    from pathlib import Path
-
     Path(file_url.removeprefix("sqlite:///")).write_bytes(b"no database at all" * 100)
     with pytest.raises(StorageError) as caught:
         Database(file_url)
@@ -83,3 +85,21 @@ def test_one_process_dispatches_at_a_time(database_url: str) -> None:
     second.release()
     for database in databases:
         database.close()
+
+
+def test_jobs_that_an_earlier_version_accepted_are_drawn_by_this_one(
+    made_in_file: Any, file_url: str
+) -> None:
+    """tests/data/jobs-schema-1.sql: one that ran when its server was replaced, one that waits."""
+    recorded = Path(__file__).parents[2] / "data" / "jobs-schema-1.sql"
+    with contextlib.closing(sqlite3.connect(file_url.removeprefix("sqlite:///"))) as file:
+        file.executescript(recorded.read_text())
+    service = made_in_file()
+    jobs = service.jobs().jobs
+    assert {job.title for job in jobs} == {"a red fox on a blue background", "an owl, cartoon"}
+    for job in jobs:
+        for _ in service.follow(job.id):
+            pass
+        over = service.job(job.id)
+        assert over.state == "succeeded" and over.plan is not None
+        assert len(over.artifacts) == over.plan.count
