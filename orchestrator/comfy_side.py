@@ -111,8 +111,8 @@ class ComfySide:
         `fresh`: not what they had when they were last asked, which takes longer.
         """
         clients = self.clients()
-        now, last = self._clock(), self._offered
-        if last is not None and not fresh and last[2] == clients and now - last[0] < OFFER_SECONDS:
+        last = self._offered
+        if last is not None and not fresh and last[2] == clients and self._clock() < last[0]:
             return last[1]
         with ThreadPoolExecutor(min(len(clients), MAX_ASKED_AT_ONCE)) as threads:
             answers = list(threads.map(lambda client: _ask(client, fresh=fresh), clients))
@@ -120,8 +120,9 @@ class ComfySide:
         if not servers:
             raise next(answer for answer in answers if isinstance(answer, KizyError))
         offer = ComfyOffer(servers, self._settings.model, self._shelf)
-        if len(servers) == len(clients):
-            self._offered = now, offer, clients
+        # One that does not answer may take seconds to say so: it is not asked at every request.
+        age = OFFER_SECONDS if len(servers) == len(clients) else LOOK_AGAIN
+        self._offered = self._clock() + age, offer, clients
         return offer
 
     def engine(self) -> ComfyEngine:

@@ -29,6 +29,9 @@ LOOK_SECONDS = 1.0
 MAX_CRASHES = 5
 """A job that took so many processes with it is not begun again."""
 
+MAX_OWNERS = 10_000
+"""Of so many is remembered when they were served."""
+
 HERE = "embedded"
 """The lane of what is drawn in this process, and goes with it."""
 
@@ -285,7 +288,11 @@ class Dispatcher:
     def _begin(self, row: RowMapping) -> None:
         run = self._make(row)
         self._running[run.job_id] = run
+        self._served.pop(run.owner, None)
         self._served[run.owner] = self._ledger.table.now()
+        if len(self._served) > MAX_OWNERS:
+            # The one who was served longest ago: whoever is unknown counts as such anyway.
+            del self._served[next(iter(self._served))]
         self._began[run.job_id] = time.monotonic()
         name = f"kizy-job-{run.job_id[:8]}"
         threading.Thread(target=self._carry_out, args=(run, row), name=name, daemon=True).start()

@@ -351,8 +351,8 @@ class FakeService:
         digest = hashlib.sha256(content).hexdigest()
         width = height = None
         try:
-            with open_picture(path) as picture:
-                width, height = picture.size
+            with open_picture(path) as opened:
+                width, height = opened.size
             kind = f"image/{picture_kind(content)}"
         except PictureError:
             if content[:4] != b"PK\x03\x04":
@@ -521,9 +521,9 @@ class FakeService:
             )
         made = []
         for index in range(job.plan.count):
-            plan = job.plan.forpicture(index)
-            picture = Image.new("RGB", (plan.width, plan.height), colour(plan.seed))
-            data = png_bytes(picture, plan, "0")
+            plan = job.plan.for_picture(index)
+            drawn = Image.new("RGB", (plan.width, plan.height), colour(plan.seed))
+            data = png_bytes(drawn, plan, "0")
             made.append(self._store(job, "picture", index, data, plan))
         self._table.drawn[job.plan.digest()] = tuple(made)
         return tuple(made)

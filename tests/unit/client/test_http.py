@@ -7,15 +7,21 @@ import logging
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kizy.core.errors import EngineError, InputError, KizyError, UnknownNameError
 from kizy.core.request import GenerationRequest, TrainingRequest
+from kizy.orchestrator.api.server import make_api
 from kizy.orchestrator.client.remote import RemoteService
+from kizy.orchestrator.client.timing import Timing
 from kizy.orchestrator.service import JobChange, JobQuery, Wish
+from kizy.orchestrator.settings import Settings
 
 from tests.fakes.kizy_stub import Answers, Asked, KizyStub, Reply, problem
+from tests.fakes.service import FakeService
+from tests.fakes.serving import serving_app
 
 Stub = Callable[[Answers], KizyStub]
 Client = Callable[..., RemoteService]
@@ -111,8 +117,6 @@ class TestAskingAgain:
     def test_pauses_grow_and_a_servers_wish_counts(self, stub: Stub) -> None:
         waited: list[float] = []
         server = stub(failing(3, BUSY, QUEUE))
-        from kizy.orchestrator.client.timing import Timing
-
         timing = Timing(tries=5, pause=0.1, longest=0.5)
         one = RemoteService(server.url, timing=timing, wait=waited.append)
         one.queue()
@@ -304,3 +308,11 @@ def test_a_wrong_address_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(InputError) as refused:
         RemoteService("ftp://x")
     assert refused.value.code == "settings_invalid"
+
+
+def test_a_file_that_is_too_large_for_the_server_is_said(client: Client, tmp_path: Path) -> None:
+    settings = Settings.model_validate({"serve": {"upload_mb": 1, "training_mb": 1}})
+    app = make_api(FakeService(tmp_path / "fake"), settings)
+    with serving_app(app) as url, pytest.raises(InputError) as large:
+        client(url).upload("a.png", io.BytesIO(bytes(10_000_000)))
+    assert large.value.code == "upload_too_large"
