@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from ...core.job import PreviewEvent, ProgressEvent, StateEvent
+from ...core.job import EndEvent, PreviewEvent, ProgressEvent, StateEvent
 from ..service import Numbered
 from .host import Host
 
@@ -14,7 +14,7 @@ class Mailbox:
     """Filled from any thread, emptied within one event loop.
 
     Of states and progress only the newest waits, and of previews the newest of each picture: what
-    is left is as bounded as a job's files and notices are.
+    is left is as bounded as a job's files and notices are. Behind the end nothing comes.
     """
 
     def __init__(self) -> None:
@@ -22,6 +22,7 @@ class Mailbox:
         self._waiting: dict[object, Numbered] = {}
         self._something = asyncio.Event()
         self._count = 0
+        self._ended = False
 
     def put(self, numbered: Numbered) -> None:
         """From any thread. What comes when the loop is closed is lost with it."""
@@ -47,9 +48,11 @@ class Mailbox:
         return True
 
     def _add(self, numbered: Numbered) -> None:
-        key = self._key(numbered)
-        self._waiting.pop(key, None)
-        self._waiting[key] = numbered
+        if self._ended:
+            return
+        self._ended = isinstance(numbered.event, EndEvent)
+        # At the place of the one before: the state that came first stays the first.
+        self._waiting[self._key(numbered)] = numbered
         self._something.set()
 
     def _key(self, numbered: Numbered) -> object:

@@ -35,6 +35,9 @@ SHORT = 8
 WHOLE = 36
 """Letters of an id."""
 
+LOOKED_THROUGH = 2000
+"""Jobs among which the begin of an id is looked for."""
+
 TITLE = 50
 COLUMNS = ("Id", "State", "How far", "Left", "What", "Handed in")
 
@@ -196,15 +199,16 @@ def _all(service: Service, query: JobQuery) -> Iterator[Job]:
 
 
 def _found(service: Service, given: str) -> Job:
-    """The job of an id, or of the begin of one among the newest pages."""
+    """The job of an id, or of the begin of one among the newest."""
     given = given.strip().lower()
     if len(given) >= WHOLE:
         return service.job(given)
-    same = [job for job in _all(service, JobQuery(limit=MAX_PAGE)) if job.id.startswith(given)]
+    newest = itertools.islice(_all(service, JobQuery(limit=MAX_PAGE)), LOOKED_THROUGH)
+    same = [job for job in newest if job.id.startswith(given)]
     if len(same) == 1 and given:
         return same[0]
     if not same or not given:
-        raise UnknownNameError("job_unknown", f'No job\'s id begins with "{given}".')
+        raise UnknownNameError("job_unknown", f'No recent job\'s id begins with "{given}".')
     message = f'The ids of {len(same)} jobs begin with "{given}".'
     raise InputError("request_invalid", message, fix="Give more letters of the id.")
 

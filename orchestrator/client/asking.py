@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ...core.errors import CancelledError, EngineError, KizyError
-from ...core.job import EndEvent, Job
+from ...core.job import Job
 from ...core.request import GenerationRequest, TrainingRequest
 from ..service import Service, Wish
 from .problems import error_of
@@ -35,14 +35,6 @@ def accepted(
         with contextlib.suppress(KizyError):
             service.cancel(accept(request, wish).id)
         raise
-
-
-def ended(service: Service, job_id: str) -> Job:
-    """The job at its end, waited for."""
-    for numbered in service.follow(job_id):
-        if isinstance(numbered.event, EndEvent):
-            break
-    return service.job(job_id)
 
 
 def require_success(job: Job) -> None:

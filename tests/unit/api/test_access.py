@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kizy.orchestrator.api.access import NO_KEY, is_loopback
+from kizy.orchestrator.api.access import is_loopback
 from kizy.orchestrator.jobs.keys import KeyStore
 from starlette.testclient import TestClient
 
@@ -39,7 +39,7 @@ def test_a_key_opens_the_door(outside: TestClient, keys: KeyStore) -> None:
     assert outside.get(JOBS, headers=bearer(key)).status_code == 200
 
 
-@pytest.mark.parametrize("header", ["Bearer wrong", "Basic YTpi", "Bearer kizy_é"])
+@pytest.mark.parametrize("header", ["Bearer kizy_wrong", "Basic YTpi", "Bearer kizy_é"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
 def test_a_wrong_key_is_refused_also_on_this_machine(
     fake: FakeService, client: Any, keys: KeyStore, host: str, header: str
@@ -50,9 +50,18 @@ def test_a_wrong_key_is_refused_also_on_this_machine(
     assert "wrong" not in answer.json()["detail"].replace("key_wrong", "")
 
 
-def test_the_word_none_counts_as_no_key(api: TestClient, outside: TestClient) -> None:
-    assert api.get(JOBS, headers=bearer(NO_KEY)).status_code == 200
-    assert outside.get(JOBS, headers=bearer(NO_KEY)).json()["code"] == "key_missing"
+@pytest.mark.parametrize("words", ["none", "sk-proj-something", ""])
+def test_where_no_key_is_needed_one_of_somebody_else_counts_as_none(
+    api: TestClient, outside: TestClient, words: str
+) -> None:
+    assert api.get(JOBS, headers=bearer(words)).status_code == 200
+    refused = outside.get(JOBS, headers=bearer(words)).json()["code"]
+    assert refused == ("key_wrong" if words else "key_missing")
+
+
+def test_a_web_page_gets_no_further_with_somebody_elses_key(api: TestClient) -> None:
+    headers = {**bearer("none"), "Origin": "http://evil.example"}
+    assert api.get(JOBS, headers=headers).json()["code"] == "origin_refused"
 
 
 def test_a_withdrawn_key_is_wrong(outside: TestClient, keys: KeyStore) -> None:

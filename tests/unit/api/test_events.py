@@ -218,7 +218,16 @@ def test_of_states_only_the_newest_waits(fake: FakeService) -> None:
 
 def test_nothing_that_counts_is_left_out_nor_its_order_changed() -> None:
     events = [notice(1), progress(0.1), notice(2), progress(0.2), end(3)]
-    assert asyncio.run(waiting_in(*events)) == [events[0], events[2], events[3], events[4]]
+    assert asyncio.run(waiting_in(*events)) == [events[0], events[3], events[2], events[4]]
+
+
+def test_the_state_stays_first_and_nothing_comes_behind_the_end(fake: FakeService) -> None:
+    job = fake.generate(GenerationRequest(prompt="a fox"))
+    first, newer, stale = (
+        Numbered(None, StateEvent(job=job.model_copy(update={"attempts": n}))) for n in range(3)
+    )
+    left = asyncio.run(waiting_in(first, notice(1), newer, end(2), stale, notice(3)))
+    assert left == [newer, notice(1), end(2)]
 
 
 def test_silence_is_filled_with_heartbeats() -> None:

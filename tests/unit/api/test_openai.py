@@ -194,7 +194,7 @@ def test_streams_of_pictures_are_refused(client: openai.OpenAI) -> None:
 def test_wrong_keys_full_queues_and_failures_have_their_kinds(
     address: str, fake: FakeService
 ) -> None:
-    wrong = openai.OpenAI(base_url=f"{address}/v1", api_key="sk-wrong", max_retries=0)
+    wrong = openai.OpenAI(base_url=f"{address}/v1", api_key="kizy_wrong", max_retries=0)
     with pytest.raises(openai.AuthenticationError):
         wrong.images.generate(prompt="a fox")
     with client_of(address) as client:
