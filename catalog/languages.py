@@ -116,7 +116,7 @@ def in_english(text: str, language: str) -> tuple[Said, ...]:
         length, english = _phrase(tokens, place, language)
         if length:
             found.append(Said(" ".join(tokens[place : place + length]), english))
-        elif token not in _SMALL[language]:
+        elif token not in _SMALL.get(language, frozenset()):
             found.append(Said(token, _one(token, language) or token))
         place += max(length, 1)
     return tuple(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -159,11 +160,28 @@ class Plan(Frozen):
         """The Plan that draws picture `index` (from 0) alone."""
         return self.model_copy(update={"count": 1, "seed": self.seed + index})
 
+    def without_paths(self) -> Plan:
+        """The same for others to see: files by name and content alone, wherever they lie here."""
+        return Plan.model_validate(_named(self.model_dump()))
+
     def digest(self) -> str:
         """sha256 over all that decides the pixels: neither reasons nor where files lie count."""
         values = self.model_dump(mode="json", exclude={"reasons", "request_prompt", "engine"})
         text = json.dumps(_without_paths(values), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _named(value: Any) -> Any:
+    """Paths of models go; those of pictures, which must have one, become the file's name."""
+    if isinstance(value, dict):
+        kept = {key: _named(item) for key, item in value.items()}
+        path = kept.get("path")
+        if isinstance(path, str):
+            kept["path"] = None if "name" in kept else re.split(r"[\\/]", path)[-1]
+        return kept
+    if isinstance(value, list | tuple):
+        return type(value)(_named(item) for item in value)
+    return value
 
 
 def _without_paths(value: Any) -> Any:

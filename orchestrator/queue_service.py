@@ -31,11 +31,12 @@ from ..core.version import VERSION
 from . import listings
 from .app import App
 from .engines.base import COMFYUI, EMBEDDED
-from .jobs.database import Database, sqlite_url
+from .jobs.database import Database
 from .jobs.dispatcher import Dispatcher, Run
 from .jobs.drawing import DrawingRun, SavedInLedger, from_store, stored
 from .jobs.estimate import Durations
 from .jobs.hub import Heard
+from .jobs.keys import database_of
 from .jobs.ledger import Ledger
 from .jobs.line import Waiting
 from .jobs.lock import DispatcherLock
@@ -497,9 +498,7 @@ def open_service(settings: Settings, *, work: bool = True) -> QueueService:
 
     Raises StorageError, EngineError `library_missing`, InputError `server_runs_already`.
     """
-    url = settings.database_url.get_secret_value() if settings.database_url else None
-    with storage_errors(home.home() / "jobs.sqlite"):
-        database = Database(url or sqlite_url(home.home() / "jobs.sqlite"))
+    database = database_of(settings)
     store = ArtifactStore(settings.storage.folder or home.home() / "artifacts", VERSION)
     uploads = UploadStore(home.home() / "uploads")
     return _composed(database, store, uploads, settings, work=work)

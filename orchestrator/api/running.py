@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from ...core.errors import InputError
+from .patience import HeadInTime
 
 GRACE = 2
 """Seconds for answers that are under way when the server stops."""
@@ -44,6 +45,7 @@ class ApiServer(uvicorn.Server):
                 # Logging is the command's own.
                 log_config=None,
                 access_log=access_log,
+                http=HeadInTime,
                 ws="none",
                 lifespan="on",
                 server_header=False,

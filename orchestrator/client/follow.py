@@ -141,11 +141,10 @@ class Following:
             return True
         if isinstance(event, EndEvent):
             return True
-        old = numbered.id is not None and self._last is not None and numbered.id <= self._last
-        if numbered.id is not None and not old:
-            self._last = numbered.id
+        if numbered.id is not None:
+            self._last = max(self._last or 0, numbered.id)
         mark = _mark(event)
-        if old or mark in self._told:
+        if mark in self._told:
             return False
         if mark is not None:
             self._told.add(mark)

@@ -27,7 +27,11 @@ _FILE = re.compile(r"\.?[0-9a-f]{64}\..{1,80}")
 
 
 class ArtifactStore:
-    """`<folder>/<first two letters>/<sha256><suffix>`. The same content is one file."""
+    """`<folder>/<first two letters>/<sha256><suffix>`. The same content is one file.
+
+    The Plan inside a picture names files of this machine by name and content, not by path: whoever
+    fetches it may be far away.
+    """
 
     def __init__(self, folder: Path, version: str) -> None:
         self.folder = folder
@@ -39,14 +43,18 @@ class ArtifactStore:
 
     def save(self, plan: Plan, picture: Image.Image) -> Artifact:
         """Write one picture; `plan` draws it alone. Raises StorageError."""
-        return self._picture(plan, png_bytes(picture, plan, self._version), picture.size)
+        return self._picture(
+            plan, png_bytes(picture, plan.without_paths(), self._version), picture.size
+        )
 
     def save_png(self, plan: Plan, data: bytes) -> Artifact:
         """Write one picture that is a PNG already; its pixels stay as they are.
 
         Raises StorageError, PictureError `picture_unreadable`.
         """
-        return self._picture(plan, png_with_plan(data, plan, self._version), png_size(data))
+        return self._picture(
+            plan, png_with_plan(data, plan.without_paths(), self._version), png_size(data)
+        )
 
     def add(self, file: Path) -> tuple[str, Path]:
         """A copy of a file, or a link to it where the disk can; (its sha256, where it lies).

@@ -7,10 +7,12 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 from kizy.core.errors import InputError
+from kizy.orchestrator.api.patience import HeadInTime
 from kizy.orchestrator.api.running import ApiServer, listen_on, url_of
 from kizy.orchestrator.api.server import Part, make_api
 from kizy.orchestrator.jobs.keys import KeyStore
@@ -60,6 +62,40 @@ def test_connections_are_used_again(fake: FakeService) -> None:
     with serving(fake) as url, requests.Session() as session:
         for _ in range(3):
             assert session.get(f"{url}/healthz", timeout=WAIT).status_code == 200
+
+
+def test_a_connection_that_does_not_say_what_it_wants_is_closed(
+    fake: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HeadInTime, "patience", 0.05)
+    with serving(fake) as url:
+        parts = urlsplit(url)
+        where = (str(parts.hostname), parts.port or 0)
+        whole = f"GET /healthz HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
+        for before in (b"", whole):
+            for said in (b"G", whole[:-1]):
+                with socket.create_connection(where, WAIT) as connection:
+                    if before:
+                        connection.sendall(before)
+                        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+                    connection.sendall(said)
+                    while connection.recv(4096):
+                        pass
+
+
+def test_an_answer_may_take_its_time(
+    held: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(HeadInTime, "patience", 0.02)
+    job = held.generate(_wish()).id
+    with serving(held) as url:
+        events = f"{url}/v1/jobs/{job}/events"
+        with requests.get(events, stream=True, timeout=WAIT) as stream:
+            lines = stream.iter_lines()
+            assert b"event: state" in (next(lines) for _ in range(5))
+            ending = threading.Timer(0.1, held.finish, [job])
+            ending.start()
+            assert b"event: end" in list(lines)
 
 
 def test_the_end_is_told_and_open_streams_end_with_it(held: FakeService) -> None:

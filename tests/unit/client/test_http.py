@@ -82,6 +82,14 @@ class TestAskingAgain:
         assert lost.value.code == "server_unreachable"
         assert len(server.asked) == 1
 
+    def test_a_retry_that_a_proxy_may_have_passed_on_is_not_asked_twice(
+        self, stub: Stub, client: Client, job: Build
+    ) -> None:
+        server = stub(failing(1, GATEWAY, Reply(202, job())))
+        with pytest.raises(EngineError):
+            client(server.url).retry("a")
+        assert len(server.asked) == 1
+
     def test_a_retry_that_was_surely_not_done_is_asked_again(
         self, stub: Stub, client: Client, job: Build
     ) -> None:
@@ -123,6 +131,15 @@ class TestAskingAgain:
         one.close()
         assert waited == [0.5, 0.5, 0.5]
 
+    def test_a_line_that_breaks_is_tried_again_after_pauses(self, stub: Stub) -> None:
+        waited: list[float] = []
+        server = stub(failing(3, CUT, QUEUE))
+        timing = Timing(tries=5, pause=0.1, longest=0.3)
+        one = RemoteService(server.url, timing=timing, wait=waited.append)
+        one.queue()
+        one.close()
+        assert waited == [0.1, 0.2, 0.3]
+
     def test_an_upload_is_sent_again_from_its_begin(self, stub: Stub, client: Client) -> None:
         upload = {"id": "a", "name": "x", "media_type": "image/png", "bytes": 7}
         server = stub(failing(1, BUSY, Reply(201, upload)))
@@ -143,6 +160,13 @@ class TestAskingAgain:
 
 
 class TestUnreachable:
+    def test_no_proxy_stands_between_two_programs_of_this_machine(
+        self, stub: Stub, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        assert client(stub(lambda _: QUEUE).url).queue().waiting == 3
+
     def test_a_port_where_nothing_listens_is_said(self, client: Client) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             url = f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -411,3 +411,26 @@ def _picture() -> Any:
     from PIL import Image
 
     return Image.new("RGB", (16, 16), "red")
+
+
+def test_a_fetched_picture_tells_no_path_of_the_server(
+    made: Any, wish: Wished, tmp_path: Path
+) -> None:
+    from kizy.core.picture_files import read_plan
+    from kizy.core.plan import InputPicture, ModelFile, PlannedLora, PlannedStart
+
+    service = made()
+    plan = service.plan(wish())
+    lora = ModelFile(name="ink", path=str(tmp_path / "loras" / "ink.safetensors"), sha256="1" * 64)
+    start = InputPicture(path=str(tmp_path / f"{'2' * 64}.png"), sha256="2" * 64)
+    told = plan.model_copy(
+        update={
+            "loras": (PlannedLora(file=lora, model_weight=1.0, clip_weight=1.0),),
+            "start": PlannedStart(picture=start, strength=0.5),
+        }
+    )
+    artifact = made.app.pictures.save(told, _picture())
+    assert str(tmp_path).encode() not in Path(artifact.path).read_bytes()
+    read = read_plan(Path(artifact.path))
+    assert read.loras[0].file.sha256 == "1" * 64 and read.start is not None
+    assert read.start.picture.path == f"{'2' * 64}.png" and read.digest() == told.digest()
