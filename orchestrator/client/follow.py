@@ -25,9 +25,6 @@ _BROKEN_STREAMS = 2
 _GARBAGE = 20
 """Messages in a row that are no events."""
 
-_ALL_HEARD = 204
-"""The status of a stream that would bring nothing any more."""
-
 _BLOCK = 1 << 16
 
 
@@ -95,9 +92,6 @@ class Following:
         reader, garbage, events, latest = sse.Reader(), 0, 0, self._clock()
         path = f"{self._path}/events"
         with self._http.answer("GET", path, read=timing.silence, headers=headers) as response:
-            if response.status_code == _ALL_HEARD:
-                yield from self._looked()
-                return
             kind = response.headers.get("Content-Type", "")
             if not kind.startswith("text/event-stream"):
                 raise _BrokenStreamError

@@ -70,6 +70,7 @@ def test_a_line_that_breaks_costs_no_second_beginning(stub: Stub, client: Client
 def test_a_server_without_ranges_sends_it_anew(stub: Stub, client: Client) -> None:
     server = stub(cut_first(lambda _: Reply(200, CONTENT, NAMED)))
     assert client(server.url).artifact(ID).path.read_bytes() == CONTENT
+    assert len(server.asked) == 2
 
 
 def test_a_range_that_the_server_refuses_is_asked_for_anew(stub: Stub, client: Client) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from kizy.core.job import Artifact, EndEvent, ErrorInfo, Job, NoticeEvent, PreviewEvent
+from kizy.core.job import EndEvent, ErrorInfo, Job, JobArtifact, NoticeEvent, PreviewEvent
 from kizy.core.job import ProgressEvent as Progress
 from kizy.core.plan import DrawStage, EnlargeStage, ModelFile, Plan
 from kizy.core.request import GenerationRequest, TrainingRequest
@@ -60,11 +60,12 @@ def test_a_plan_fits_the_schema(make_plan: PlanBuilder) -> None:
 
 def test_a_finished_job_fits_the_schema_and_survives_json(make_plan: PlanBuilder) -> None:
     plan = make_plan()
-    artifact = Artifact(
-        id="ab", path="/a.png", media_type="image/png", width=8, height=8, seed=1, plan=plan
+    artifact = JobArtifact(
+        id="ab", name="a.png", media_type="image/png", bytes=9, width=8, height=8, seed=1
     )
+    request = GenerationRequest(prompt="a fox")
     error = ErrorInfo(code="cancelled", message="Stopped.", fix="Start it again.")
-    job = Job(plan=plan, state="failed", error=error, artifacts=(artifact,))
+    job = Job(request=request, plan=plan, state="failed", error=error, artifacts=(artifact,))
     check("Job", job.model_dump(mode="json"))
     assert Job.model_validate_json(job.model_dump_json()) == job
 
@@ -81,4 +82,5 @@ def test_a_finished_job_fits_the_schema_and_survives_json(make_plan: PlanBuilder
 )
 def test_an_event_fits_the_schema_and_survives_json(event: Any) -> None:
     check("Event", event.model_dump(mode="json"))
+    check("JobEvent", event.model_dump(mode="json"))
     assert type(event).model_validate_json(event.model_dump_json()) == event
