@@ -144,8 +144,10 @@ class JobTable:
             return self._row(connection, job_id)
 
     def page(self, query: JobQuery) -> JobPage:
-        """Some jobs, newest first. Raises InputError `request_invalid` for a wrong cursor."""
-        limit = max(1, min(query.limit, MAX_PAGE))
+        """Some jobs, newest first. Raises InputError `request_invalid`: wrong limit or cursor."""
+        limit = query.limit
+        if not 1 <= limit <= MAX_PAGE:
+            raise InputError("request_invalid", f"limit = {limit}: a page has 1 to {MAX_PAGE} jobs.")
         asked = select(jobs).order_by(jobs.c.number.desc()).limit(limit + 1)
         if query.states:
             asked = asked.where(jobs.c.state.in_(query.states))

@@ -134,10 +134,12 @@ class TestGenerate:
         assert f"Nothing answers at {server.url}" in outcome.words
 
     def test_a_key_that_is_wrong_is_told_and_not_shown(
-        self, kizy: Any, monkeypatch: pytest.MonkeyPatch
+        self, kizy: Any, fake: FakeService, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("KIZY_SERVER_KEY", "wrong-key")
-        outcome = kizy("generate", "a fox", "--debug")
+        with KizyServer(fake, host="0.0.0.0") as guarded:
+            monkeypatch.setenv("KIZY_SERVER", guarded.url)
+            outcome = kizy("generate", "a fox", "--debug")
         assert outcome.status == 2 and "Code: key_wrong" in outcome.words
         assert "wrong-key" not in outcome.out + outcome.err
 

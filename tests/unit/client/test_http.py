@@ -307,6 +307,20 @@ class TestWhatIsSent:
             client(server.url).generate(wish)
         assert server.asked == []
 
+    def test_a_picture_that_is_named_twice_is_handed_over_once(
+        self, stub: Stub, client: Client, job: Build, tmp_path: Path
+    ) -> None:
+        def answers(asked: Asked) -> Reply:
+            upload = {"id": "f" * 64, "name": "a", "media_type": "image/png", "bytes": 1}
+            return Reply(201, upload) if asked.path == "/v1/uploads" else Reply(202, job())
+
+        (tmp_path / "a.png").write_bytes(b"picture")
+        server, path = stub(answers), str(tmp_path / "a.png")
+        wish = {"prompt": "x", "start": {"picture": path}, "mask": {"picture": path}}
+        client(server.url).generate(GenerationRequest.model_validate(wish))
+        assert [asked.path for asked in server.asked] == ["/v1/uploads", "/v1/generations"]
+        assert server.asked[1].json["mask"]["picture"] == "f" * 64
+
     def test_a_training_names_ids_as_texts(self, stub: Stub, client: Client, job: Build) -> None:
         request = {"files": ["a"], "name": "mimi"}
         server = stub(lambda _: Reply(202, job(kind="training", request=request)))

@@ -265,8 +265,9 @@ def test_pages_of_jobs_go_from_new_to_old_without_gaps(made: Any, wish: Wished) 
         query = JobQuery(limit=3, cursor=page.next)
     assert found == made_ids[::-1]
     assert service.jobs(JobQuery(states=("succeeded",))).jobs == ()
-    with pytest.raises(InputError):
-        service.jobs(JobQuery(cursor="?"))
+    for wrong in (JobQuery(cursor="?"), JobQuery(limit=0), JobQuery(limit=201)):
+        with pytest.raises(InputError):
+            service.jobs(wrong)
 
 
 def test_pictures_are_named_by_upload_or_artifact_and_never_by_path(

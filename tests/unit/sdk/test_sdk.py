@@ -23,9 +23,10 @@ from kizy.orchestrator.sdk import (
     Picture,
     PictureError,
     StartPicture,
+    StateEvent,
     UnknownNameError,
 )
-from kizy.orchestrator.service import Wish
+from kizy.orchestrator.service import Numbered, Wish
 from PIL import Image
 
 from tests.fakes.kizy_server import KizyServer
@@ -157,6 +158,19 @@ class TestJobs:
         rest = [event.kind for event in events]
         assert (rest.count("artifact"), rest[-1]) == (2, "end")
         assert (job.state, len(job.pictures())) == ("succeeded", 2)
+
+    def test_its_end_is_heard_though_its_state_is_not_told_again(self, fake: FakeService) -> None:
+        class Terse(FakeService):
+            def follow(self, job_id: str, after: int | None = None) -> Any:
+                told = list(super().follow(job_id, after))
+                waiting = told[0].event.job.model_copy(update={"state": "queued"})  # type: ignore
+                yield Numbered(None, StateEvent(job=waiting))
+                yield told[-1]
+
+        kizy = Kizy.over(Terse(fake._table.folder, table=fake._table))
+        job = kizy.submit("a red fox")
+        assert [event.kind for event in job] == ["state", "end"]
+        assert (job.state, len(job.pictures())) == ("succeeded", 1)
 
     def test_its_result_is_waited_for(self, slow: Kizy, held: FakeService) -> None:
         job = slow.submit("a red fox")
@@ -345,7 +359,7 @@ class TestWhichServer:
 
     def test_a_key_that_is_wrong_is_said(self, fake: FakeService) -> None:
         with (
-            KizyServer(fake) as server,
+            KizyServer(fake, host="0.0.0.0") as server,
             Kizy(server.url, key="wrong-key") as kizy,
             pytest.raises(InputError) as refused,
         ):
