@@ -147,7 +147,7 @@ class JobTable:
         """Some jobs, newest first. Raises InputError `request_invalid`: wrong limit or cursor."""
         limit = query.limit
         if not 1 <= limit <= MAX_PAGE:
-            raise InputError("request_invalid", f"limit = {limit}: a page has 1 to {MAX_PAGE} jobs.")
+            raise InputError("request_invalid", f"limit = {limit}: it is 1 to {MAX_PAGE}.")
         asked = select(jobs).order_by(jobs.c.number.desc()).limit(limit + 1)
         if query.states:
             asked = asked.where(jobs.c.state.in_(query.states))
