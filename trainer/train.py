@@ -76,7 +76,9 @@ class Trainer:
     ) -> RunFolder:
         """Data set and plan, in a new run's folder. On an error nothing is left behind.
 
-        `folder`: its name; what lies there without a plan, of a try that died, goes. Raises InputError and its kinds, EngineError, StorageError, CancelledError.
+        `folder`: its name; what lies there without a plan, of a try that died, goes.
+
+        Raises InputError and its kinds, EngineError, StorageError, CancelledError.
         """
         request = _on_one_line(request)
         here = self._machine("builtin")

@@ -55,12 +55,13 @@ class Keys:
     """The keys of a server: each is its owner's name."""
 
     def find(self, key: str) -> Any:
-        return Key(key) if key in ("ada", "ben") else None
+        name = key.removeprefix("kizy_")
+        return Key(name) if name in ("ada", "ben") else None
 
 
 @pytest.fixture
 def rest(served: Any, service: Any) -> str:
-    """A Kizy server with a fake queue and the keys "ada" and "ben"; its address."""
+    """A Kizy server with a fake queue and the keys "kizy_ada" and "kizy_ben"; its address."""
     app = make_api(service, Settings(), Keys(), parts=[serve._mcp(service)])
     return served(app)
 
@@ -109,7 +110,7 @@ def test_with_a_server_pictures_are_drawn_there_and_saved_here(
     options = ("--allow", str(folder))
     settings = {
         "KIZY_SERVER": rest,
-        "KIZY_SERVER_KEY": "ada",
+        "KIZY_SERVER_KEY": "kizy_ada",
         "KIZY_PICTURES": str(kizy_home / "shown"),
     }
     _have(command(*options, **settings), conversation)
@@ -178,7 +179,7 @@ def test_beside_the_rest_api_each_key_sees_its_own(rest: str, conversed: Any) ->
     async def have() -> None:
         drawn: Any = None
         for name in ("ada", "ben"):
-            headers = {"Authorization": f"Bearer {name}"}
+            headers = {"Authorization": f"Bearer kizy_{name}"}
             async with (
                 httpx2.AsyncClient(headers=headers, timeout=LIMIT) as http,
                 Client(streamable_http_client(url, http_client=http)) as client,
@@ -196,7 +197,7 @@ def test_beside_the_rest_api_each_key_sees_its_own(rest: str, conversed: Any) ->
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
-        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "Bearer kizy_wrong"}, 401),
         ({"Origin": "https://evil.example"}, 403),
         ({"Host": "evil.example"}, 403),
         ({"X-Forwarded-For": "10.0.0.1"}, 401),
