@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,8 +27,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(database_url: str, clock: Clock) -> KeyStore:
-    return KeyStore(Database(database_url), now=clock)
+def store(database_url: str, clock: Clock) -> Iterator[KeyStore]:
+    with contextlib.closing(Database(database_url)) as database:
+        yield KeyStore(database, now=clock)
 
 
 def test_a_key_is_found_by_its_words(store: KeyStore) -> None:

@@ -101,5 +101,6 @@ def test_old_uploads_go_unless_a_job_waits_for_them(made: Any, wish: Any, tmp_pa
     service.generate(wish(start={"picture": ids[0]}))
     for _, path in service._shared.uploads.store.files():
         os.utime(path, (0, 0))
-    assert look(service).uploads == 1
+    # The service's own look may have come first.
+    look(service)
     assert [service._shared.uploads.store.find(x) is not None for x in ids] == [True, False]
