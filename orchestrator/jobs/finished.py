@@ -6,10 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from ...core.job import JobArtifact
 from .database import Database, artifacts, finished, job_artifacts, jobs
+
+_DRAWN = (
+    select(finished.c.fingerprint, finished.c.artifact_id)
+    .join(artifacts, artifacts.c.id == finished.c.artifact_id)
+    .where((finished.c.digest == bindparam("plan")) & ~artifacts.c.gone)
+)
+"""Put together once: it is asked with every job."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +45,9 @@ class FinishedWork:
 
     def drawn(self, digest: str) -> dict[str, str]:
         """Fingerprint -> id of the file, of those that are still there."""
-        asked = (
-            select(finished.c.fingerprint, finished.c.artifact_id)
-            .join(artifacts, artifacts.c.id == finished.c.artifact_id)
-            .where((finished.c.digest == digest) & ~artifacts.c.gone)
-        )
         with self._database.reading() as connection:
-            return {row.fingerprint: row.artifact_id for row in connection.execute(asked)}
+            found = connection.execute(_DRAWN, {"plan": digest})
+            return {row.fingerprint: row.artifact_id for row in found}
 
     def file(self, artifact_id: str) -> tuple[JobArtifact, str] | None:
         """(file, where it lies in the store)."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, RowMapping, bindparam, func, select
 
 from ...core.errors import InputError, UnknownNameError
 from ...core.job import (
@@ -48,6 +48,17 @@ _FILES = (
     artifacts.c.width,
     artifacts.c.height,
     artifacts.c.gone,
+)
+
+
+# What is asked for with every job is put together once.
+_BY_ID = select(jobs).where(jobs.c.id == bindparam("job"))
+_COUNT_WAITING = select(func.count()).select_from(jobs).where(jobs.c.state == WAITING)
+_LAST_NUMBER = select(func.max(jobs.c.number))
+_FILE_AT = select(job_artifacts.c.artifact_id).where(
+    (job_artifacts.c.job_id == bindparam("job"))
+    & (job_artifacts.c.kind == bindparam("kind"))
+    & (job_artifacts.c.idx == bindparam("idx"))
 )
 
 
@@ -100,8 +111,7 @@ class JobTable:
             earlier = self._same_key(connection, new)
             if earlier is not None:
                 return earlier, None
-            waiting = select(func.count()).select_from(jobs).where(jobs.c.state == WAITING)
-            if not new.begun and connection.execute(waiting).scalar_one() >= limit:
+            if not new.begun and connection.execute(_COUNT_WAITING).scalar_one() >= limit:
                 raise Full
             number = self._next_number(connection)
             now = self.now()
@@ -312,13 +322,9 @@ class JobTable:
 
     def file_at(self, job_id: str, kind: str, index: int) -> str | None:
         """The id of a job's file."""
-        asked = select(job_artifacts.c.artifact_id).where(
-            (job_artifacts.c.job_id == job_id)
-            & (job_artifacts.c.kind == kind)
-            & (job_artifacts.c.idx == index)
-        )
+        place = {"job": job_id, "kind": kind, "idx": index}
         with self.database.reading() as connection:
-            return connection.execute(asked).scalar_one_or_none()
+            return connection.execute(_FILE_AT, place).scalar_one_or_none()
 
     def files_of(self, job_id: str) -> list[tuple[JobArtifact, str]]:
         """(file, where it lies in the store) of a job."""
@@ -412,8 +418,7 @@ class JobTable:
         return rows.job_of(row, self._files(connection, [job_id]).get(job_id, ()))
 
     def _row(self, connection: Connection, job_id: str) -> RowMapping:
-        asked = select(jobs).where(jobs.c.id == job_id)
-        row = connection.execute(asked).mappings().one_or_none()
+        row = connection.execute(_BY_ID, {"job": job_id}).mappings().one_or_none()
         if row is None:
             raise UnknownNameError("job_unknown", f"There is no job {job_id[:60]}.")
         return row
@@ -448,7 +453,7 @@ class JobTable:
         if self.database.is_postgres:
             # Others wait for their number until this transaction is done.
             connection.exec_driver_sql("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE")
-        return (connection.execute(select(func.max(jobs.c.number))).scalar() or 0) + 1
+        return (connection.execute(_LAST_NUMBER).scalar() or 0) + 1
 
     def _from_running(self, job_id: str, **values: Any) -> bool:
         where = (jobs.c.id == job_id) & (jobs.c.state == RUNNING)
@@ -476,12 +481,8 @@ class JobTable:
     def _add_file(
         self, connection: Connection, job_id: str, file: JobArtifact, where: str
     ) -> Numbered | None:
-        taken = select(job_artifacts.c.artifact_id).where(
-            (job_artifacts.c.job_id == job_id)
-            & (job_artifacts.c.kind == file.kind)
-            & (job_artifacts.c.idx == file.index)
-        )
-        if connection.execute(taken).scalar_one_or_none() is not None:
+        place = {"job": job_id, "kind": file.kind, "idx": file.index}
+        if connection.execute(_FILE_AT, place).scalar_one_or_none() is not None:
             return None
         now = self.now()
         changed = connection.execute(
