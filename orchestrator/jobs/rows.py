@@ -18,8 +18,11 @@ from ...core.request import GenerationRequest, TrainingRequest
 EVENT: TypeAdapter[JobEvent] = TypeAdapter(JobEvent)
 
 
-def job_of(row: RowMapping, files: Sequence[JobArtifact] = ()) -> Job:
-    """A job with its files. Raises StorageError for a row that this version cannot read."""
+def job_of(row: RowMapping, files: Sequence[JobArtifact] = (), *, plan: Plan | None = None) -> Job:
+    """A job with its files. `plan`: its own, where that is at hand.
+
+    Raises StorageError for a row that this version cannot read.
+    """
     kind = row["kind"]
     asked = GenerationRequest if kind == "generation" else TrainingRequest
     try:
@@ -31,7 +34,7 @@ def job_of(row: RowMapping, files: Sequence[JobArtifact] = ()) -> Job:
             priority=row["priority"],
             title=row["title"],
             request=asked.model_validate_json(row["request"]),
-            plan=plan_of(row),
+            plan=plan or plan_of(row),
             training=json.loads(row["training"]) if row["training"] else None,
             paused=row["paused"],
             progress=1.0 if row["state"] == "succeeded" else row["progress"],

@@ -54,6 +54,10 @@ _FILES = (
 # What is asked for with every job is put together once.
 _BY_ID = select(jobs).where(jobs.c.id == bindparam("job"))
 _COUNT_WAITING = select(func.count()).select_from(jobs).where(jobs.c.state == WAITING)
+_ADD_JOB = jobs.insert()
+_ADD_EVENT = events.insert()
+_ADD_ARTIFACT = artifacts.insert()
+_ADD_FILE = job_artifacts.insert()
 _LAST_NUMBER = select(func.max(jobs.c.number))
 _FILE_AT = select(job_artifacts.c.artifact_id).where(
     (job_artifacts.c.job_id == bindparam("job"))
@@ -115,33 +119,33 @@ class JobTable:
                 raise Full
             number = self._next_number(connection)
             now = self.now()
-            connection.execute(
-                jobs.insert().values(
-                    id=new.id,
-                    kind=new.kind,
-                    lane=new.lane,
-                    owner=new.owner,
-                    state=RUNNING if new.begun else WAITING,
-                    started=now if new.begun else None,
-                    attempts=int(new.begun),
-                    priority=new.priority,
-                    place=float(number),
-                    title=new.title,
-                    request=new.request,
-                    plan=rows.mapping_values(new.plan),
-                    digest=new.plan.digest() if new.plan is not None else None,
-                    fresh=new.fresh,
-                    idempotency_key=new.idempotency_key,
-                    asked=new.asked,
-                    created=now,
-                    deadline=new.deadline,
-                    expected=new.expected,
-                    retry_of=new.retry_of,
-                    run=new.run,
-                    number=number,
-                )
-            )
-            return rows.job_of(self._row(connection, new.id)), float(number)
+            values: dict[str, Any] = {
+                "id": new.id,
+                "kind": new.kind,
+                "lane": new.lane,
+                "owner": new.owner,
+                "state": RUNNING if new.begun else WAITING,
+                "started": now if new.begun else None,
+                "attempts": int(new.begun),
+                "priority": new.priority,
+                "place": float(number),
+                "title": new.title,
+                "request": new.request,
+                "plan": rows.mapping_values(new.plan),
+                "digest": new.plan.digest() if new.plan is not None else None,
+                "fresh": new.fresh,
+                "idempotency_key": new.idempotency_key,
+                "asked": new.asked,
+                "created": now,
+                "deadline": new.deadline,
+                "expected": new.expected,
+                "retry_of": new.retry_of,
+                "run": new.run,
+                "number": number,
+            }
+            connection.execute(_ADD_JOB, values)
+            row = self._row(connection, new.id)
+            return rows.job_of(row, plan=new.plan), float(number)
 
     def job(self, job_id: str, owner: str | None = None) -> Job:
         """A job, of any owner if `owner` is None. Raises UnknownNameError `job_unknown`."""
@@ -461,9 +465,8 @@ class JobTable:
             return bool(connection.execute(jobs.update().where(where).values(**values)).rowcount)
 
     def _event(self, connection: Connection, job_id: str, event: JobEvent) -> Numbered:
-        added = connection.execute(
-            events.insert().values(job_id=job_id, at=self.now(), data=rows.event_text(event))
-        )
+        values = {"job_id": job_id, "at": self.now(), "data": rows.event_text(event)}
+        added = connection.execute(_ADD_EVENT, values)
         number = added.inserted_primary_key
         assert number is not None
         return Numbered(number[0], event)
@@ -491,28 +494,26 @@ class JobTable:
             .values(used=now, gone=False, file=where)
         )
         if not changed.rowcount:
-            connection.execute(
-                artifacts.insert().values(
-                    id=file.id,
-                    file=where,
-                    media_type=file.media_type,
-                    bytes=file.bytes,
-                    width=file.width,
-                    height=file.height,
-                    created=now,
-                    used=now,
-                )
-            )
-        connection.execute(
-            job_artifacts.insert().values(
-                job_id=job_id,
-                kind=file.kind,
-                idx=file.index,
-                artifact_id=file.id,
-                name=file.name,
-                seed=file.seed,
-            )
-        )
+            values: dict[str, Any] = {
+                "id": file.id,
+                "file": where,
+                "media_type": file.media_type,
+                "bytes": file.bytes,
+                "width": file.width,
+                "height": file.height,
+                "created": now,
+                "used": now,
+            }
+            connection.execute(_ADD_ARTIFACT, values)
+        values = {
+            "job_id": job_id,
+            "kind": file.kind,
+            "idx": file.index,
+            "artifact_id": file.id,
+            "name": file.name,
+            "seed": file.seed,
+        }
+        connection.execute(_ADD_FILE, values)
         return self._event(connection, job_id, JobArtifactEvent(job_id=job_id, artifact=file))
 
 
