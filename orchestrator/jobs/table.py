@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, select
+from sqlalchemy import Connection, Float, RowMapping, Text, bindparam, func, select
 
 from ...core.errors import InputError, UnknownNameError
 from ...core.job import (
@@ -54,6 +54,28 @@ _FILES = (
 # What is asked for with every job is put together once.
 _BY_ID = select(jobs).where(jobs.c.id == bindparam("job"))
 _COUNT_WAITING = select(func.count()).select_from(jobs).where(jobs.c.state == WAITING)
+_CLAIM = (
+    jobs.update()
+    .where((jobs.c.id == bindparam("job")) & (jobs.c.state == WAITING) & ~jobs.c.paused)
+    .values(
+        state=RUNNING,
+        started=func.coalesce(jobs.c.started, bindparam("moment", type_=Float)),
+        not_before=None,
+        attempts=jobs.c.attempts + 1,
+    )
+)
+_FINISH = (
+    jobs.update()
+    .where((jobs.c.id == bindparam("job")) & (jobs.c.state == bindparam("was")))
+    .values(
+        state=bindparam("becomes"),
+        ended=bindparam("moment", type_=Float),
+        error=bindparam("why", type_=Text),
+        progress=func.coalesce(bindparam("share", type_=Float), jobs.c.progress),
+        doing="",
+        remaining=None,
+    )
+)
 _ADD_JOB = jobs.insert()
 _ADD_EVENT = events.insert()
 _ADD_ARTIFACT = artifacts.insert()
@@ -209,18 +231,8 @@ class JobTable:
 
     def claim(self, job_id: str) -> RowMapping | None:
         """It begins; None if it waits no longer, or was paused."""
-        where = (jobs.c.id == job_id) & (jobs.c.state == WAITING) & ~jobs.c.paused
         with self.database.writing() as connection:
-            changed = connection.execute(
-                jobs.update()
-                .where(where)
-                .values(
-                    state=RUNNING,
-                    started=func.coalesce(jobs.c.started, self.now()),
-                    not_before=None,
-                    attempts=jobs.c.attempts + 1,
-                )
-            )
+            changed = connection.execute(_CLAIM, {"job": job_id, "moment": self.now()})
             return self._row(connection, job_id) if changed.rowcount else None
 
     def park(self, job_id: str) -> bool:
@@ -268,24 +280,16 @@ class JobTable:
 
         `besides`: what else is written in the same transaction.
         """
-        states = (RUNNING,) if begun else (WAITING,)
-        if state == "succeeded":
-            more: dict[str, Any] = {"progress": 1.0}
-        else:
-            more = {}
+        values = {
+            "job": job_id,
+            "was": RUNNING if begun else WAITING,
+            "becomes": state,
+            "moment": self.now(),
+            "why": rows.mapping_values(error),
+            "share": 1.0 if state == "succeeded" else None,
+        }
         with self.database.writing() as connection:
-            changed = connection.execute(
-                jobs.update()
-                .where((jobs.c.id == job_id) & jobs.c.state.in_(states))
-                .values(
-                    state=state,
-                    ended=self.now(),
-                    error=rows.mapping_values(error),
-                    doing="",
-                    remaining=None,
-                    **more,
-                )
-            )
+            changed = connection.execute(_FINISH, values)
             if not changed.rowcount:
                 return None
             besides(connection)
