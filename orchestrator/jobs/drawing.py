@@ -3,50 +3,32 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import Connection, RowMapping
 
-from ...core.errors import CancelledError, EngineError, KizyError, StorageError
+from ...core.errors import EngineError, KizyError, StorageError
 from ...core.job import (
     Artifact,
     EndEvent,
     ErrorInfo,
     Event,
     JobArtifact,
-    Notice,
 )
 from ...core.plan import Plan
 from ..engines.base import Handle
 from ..storage.pictures import slug
 from . import rows
+from .carrying import CANCELLED, OUR_FAULT, ClaimedRun
 from .estimate import Durations
 from .ledger import Ledger
-from .table import Besides, nothing
+from .table import Besides
 
 log = logging.getLogger(__name__)
-
-NOT_ITS_FAULT = frozenset(
-    {
-        "server_unreachable",
-        "server_lost",
-        "server_stuck",
-        "server_disk_full",
-        "disk_full",
-        "folder_not_writable",
-        "database_unusable",
-        "comfyui_not_started",
-    }
-)
-"""Failures of what is around a job: the same job may well succeed a little later."""
-
-REST_SECONDS = (2.0, 10.0, 60.0)
-"""Before the second try, the third, and all later ones."""
 
 
 class Draws(Protocol):
@@ -90,8 +72,8 @@ class SavedInLedger:
         return found
 
 
-class DrawingRun:
-    """One drawing that was claimed. `run` does all of it; `stop` and `park` come from outside."""
+class DrawingRun(ClaimedRun[Handle]):
+    """One drawing that was claimed."""
 
     def __init__(
         self,
@@ -101,61 +83,22 @@ class DrawingRun:
         durations: Durations,
         attempts: int,
     ) -> None:
-        self.job_id: str = row["id"]
-        self.owner: str = row["owner"]
-        self.lane: str = row["lane"]
-        self.deadline: float | None = row["deadline"]
-        self.expected: float | None = row["expected"]
-        self._row, self._ledger, self._draws = row, ledger, draws
-        self._durations, self._attempts = durations, attempts
-        self._handle: Handle | None = None
-        self._lock = threading.Lock()
-        self._stopped: ErrorInfo | None = None
-        self._parked = False
+        super().__init__(row, ledger, attempts)
+        self._draws, self._durations = draws, durations
         self._learned: list[Besides] = []
-        self.waits = False
 
-    def stop(self, why: ErrorInfo | None = None) -> None:
-        """End it soon: as cancelled, or as failed with `why`."""
-        with self._lock:
-            self._stopped = self._stopped or why or CANCELLED
-            handle = self._handle
-        if handle is not None:
-            self._draws.cancel(handle)
+    def _end(self, handle: Handle) -> None:
+        self._draws.cancel(handle)
 
-    def park(self, *, here: bool) -> None:
-        """Let go of it; another process takes it up. `here`: it computes in this process, which
-        ends."""
-        with self._lock:
-            self._parked = True
-            handle = self._handle
-        if here and handle is not None:
-            self._draws.cancel(handle)
+    def _unknown(self, failure: Exception) -> EngineError:
+        text = f"{type(failure).__name__}: {failure}"
+        return EngineError("drawing_failed", text, fix=OUR_FAULT)
 
-    @property
-    def parked(self) -> bool:
-        return self._parked
+    def _besides(self, connection: Connection) -> None:
+        for write in self._learned:
+            write(connection)
 
-    def run(self) -> None:
-        """From the start to the end, or to where it waits again. Never raises."""
-        try:
-            error = self._drawn()
-        except KizyError as failure:
-            error = ErrorInfo(**failure.as_dict())
-        except Exception as failure:
-            log.exception("job %s", self.job_id)
-            error = ErrorInfo(**_unknown(failure).as_dict())
-        self.waits = settle(
-            self._ledger,
-            self._row,
-            error,
-            stopped=self._stopped,
-            parked=lambda: self._parked,
-            attempts=self._attempts,
-            besides=self._write_learned,
-        )
-
-    def _drawn(self) -> ErrorInfo | None:
+    def _carried_out(self) -> ErrorInfo | None:
         plan = rows.plan_of(self._row)
         if plan is None:
             raise StorageError("database_unusable", f"Job {self.job_id} has no Plan.")
@@ -163,11 +106,7 @@ class DrawingRun:
             return None
         began = time.monotonic()
         handle = self._draws.start(plan, self.job_id, again=self._row["attempts"] > 1)
-        with self._lock:
-            self._handle = handle
-            stopped = self._stopped is not None or self._parked
-        if stopped:
-            self._draws.cancel(handle)
+        self._begun(handle)
         server, drawn = "", 0
         for event in self._draws.follow(handle):
             match event.kind:
@@ -195,10 +134,6 @@ class DrawingRun:
                     return _error_of(event)
         raise StorageError("database_unusable", "The engine told nothing of the end.")
 
-    def _write_learned(self, connection: Connection) -> None:
-        for write in self._learned:
-            write(connection)
-
     def _remember(self, plan: Plan, artifact: Artifact) -> None:
         """For whoever asks for the same picture again."""
         index = artifact.seed - plan.seed
@@ -215,68 +150,6 @@ class DrawingRun:
         except KizyError:
             # It is drawn and saved; that it is drawn once more some day does no harm.
             log.debug("job %s is not in the store of finished work", self.job_id, exc_info=True)
-
-
-def settle(
-    ledger: Ledger,
-    row: RowMapping,
-    error: ErrorInfo | None,
-    *,
-    stopped: ErrorInfo | None,
-    parked: Callable[[], bool],
-    attempts: int,
-    besides: Besides = nothing,
-) -> bool:
-    """Write down how a job ended; whether it waits again instead.
-
-    A database that fails is tried again for a while. `stopped`: why it was stopped from outside;
-    `parked`: whether another process takes it up; `besides`: what is written with its success.
-    """
-    for pause in (0.05, 0.2, 1.0, 5.0, 5.0, 5.0, None):
-        try:
-            if error is None:
-                ledger.end(row["id"], "succeeded", besides=besides)
-                return False
-            return _failed(ledger, row, error, stopped=stopped, parked=parked(), attempts=attempts)
-        except StorageError:
-            if parked():
-                # It counts as running: the next process takes it up.
-                return True
-            log.warning("job %s: its end could not be written down", row["id"])
-            if pause is not None:
-                time.sleep(pause)
-    return True
-
-
-def _failed(
-    ledger: Ledger,
-    row: RowMapping,
-    error: ErrorInfo,
-    *,
-    stopped: ErrorInfo | None,
-    parked: bool,
-    attempts: int,
-) -> bool:
-    """Write it down; whether the job waits again."""
-    job_id = row["id"]
-    if parked:
-        return ledger.table.park(job_id)
-    if error.code == "cancelled":
-        if stopped is None or stopped.code == "cancelled":
-            ledger.end(job_id, "cancelled", error)
-        else:
-            ledger.end(job_id, "failed", stopped)
-    elif error.code in NOT_ITS_FAULT and row["failures"] + 1 < attempts:
-        rest = REST_SECONDS[min(row["failures"], len(REST_SECONDS) - 1)]
-        text = f"{error.message} The job is tried again in {rest:.0f} seconds."
-        ledger.try_again(job_id, ledger.table.now() + rest, Notice(code=error.code, text=text))
-        return True
-    else:
-        ledger.end(job_id, "failed", error)
-    return False
-
-
-CANCELLED = ErrorInfo(**CancelledError("cancelled", "The work was stopped.").as_dict())
 
 
 def from_store(ledger: Ledger, draws: Draws, job_id: str, plan: Plan) -> bool:
@@ -329,11 +202,6 @@ def as_file(artifact: Artifact, index: int) -> JobArtifact:
 def picture_name(plan: Plan) -> str:
     """What a picture is called when it is fetched."""
     return f"{slug(plan.request_prompt)}-{plan.seed}.png"
-
-
-def _unknown(failure: Exception) -> EngineError:
-    text = f"{type(failure).__name__}: {failure}"
-    return EngineError("drawing_failed", text, fix="Try again; report it if it happens again.")
 
 
 def _error_of(event: EndEvent) -> ErrorInfo | None:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import RowMapping
 
-from ...core.errors import CancelledError, EngineError, KizyError, StorageError
+from ...core.errors import CancelledError, EngineError, StorageError
 from ...core.job import ErrorInfo, JobArtifact, ProgressEvent
 from ...core.request import TrainingRequest
 from ...trainer.events import EndEvent, TrainingEvent
 from ...trainer.run_folder import RunFolder, trainings_folder
 from ...trainer.supervise import TrainingHandle
-from .drawing import CANCELLED, settle
+from .carrying import CANCELLED, OUR_FAULT, ClaimedRun
 from .ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -56,63 +55,23 @@ Laid = Callable[[TrainingRequest, Path], TrainingRequest]
 """Lays a training's files into a folder by their names; the request that names them there."""
 
 
-class TrainingRun:
-    """One training that was claimed. `run` does all of it; `stop` and `park` come from outside."""
+class TrainingRun(ClaimedRun[TrainingHandle]):
+    """One training that was claimed. Its own process goes on when this one ends."""
 
     def __init__(
         self, row: RowMapping, ledger: Ledger, trains: Trains, lay: Laid, attempts: int
     ) -> None:
-        self.job_id: str = row["id"]
-        self.owner: str = row["owner"]
-        self.lane: str = row["lane"]
-        self.deadline: float | None = row["deadline"]
-        self.expected: float | None = row["expected"]
-        self._row, self._ledger, self._trains, self._lay = row, ledger, trains, lay
-        self._attempts = attempts
-        self._handle: TrainingHandle | None = None
-        self._lock = threading.Lock()
-        self._stopped: ErrorInfo | None = None
-        self._parked = False
-        self.waits = False
+        super().__init__(row, ledger, attempts)
+        self._trains, self._lay = trains, lay
 
-    def stop(self, why: ErrorInfo | None = None) -> None:
-        """End it now: as cancelled, or as failed with `why`. What was saved of it stays."""
-        with self._lock:
-            self._stopped = self._stopped or why or CANCELLED
-            handle = self._handle
-        if handle is not None:
-            self._trains.kill(handle)
+    def _end(self, handle: TrainingHandle) -> None:
+        self._trains.kill(handle)
 
-    def park(self, *, here: bool) -> None:
-        """Let go of it: its own process goes on."""
-        self._parked = True
+    def _unknown(self, failure: Exception) -> EngineError:
+        text = f"{type(failure).__name__}: {failure}"
+        return EngineError("training_failed", text, fix=OUR_FAULT)
 
-    @property
-    def parked(self) -> bool:
-        return self._parked
-
-    def run(self) -> None:
-        """From the start to the end, or to where it waits again. Never raises."""
-        try:
-            error = self._trained()
-        except KizyError as failure:
-            error = ErrorInfo(**failure.as_dict())
-        except Exception as failure:
-            log.exception("job %s", self.job_id)
-            text = f"{type(failure).__name__}: {failure}"
-            fix = "Try again; report it if it happens again."
-            broken = EngineError("training_failed", text, fix=fix)
-            error = ErrorInfo(**broken.as_dict())
-        self.waits = settle(
-            self._ledger,
-            self._row,
-            error,
-            stopped=self._stopped,
-            parked=lambda: self._parked,
-            attempts=self._attempts,
-        )
-
-    def _trained(self) -> ErrorInfo | None:
+    def _carried_out(self) -> ErrorInfo | None:
         run = self._prepared()
         plan = run.plan()
         self._ledger.table.set(self.job_id, training=plan.model_dump_json())
@@ -122,11 +81,7 @@ class TrainingRun:
             return self._ended(run, last) if isinstance(last, EndEvent) else None
         self._check()
         handle = self._trains.resume(run)
-        with self._lock:
-            self._handle = handle
-            stopped = self._stopped is not None
-        if stopped:
-            self._trains.kill(handle)
+        self._begun(handle)
         end: EndEvent | None = None
         for event in self._trains.follow(handle):
             if self._parked:

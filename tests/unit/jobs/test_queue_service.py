@@ -169,9 +169,9 @@ def test_a_job_that_failed_can_be_tried_again(made: Any, wish: Wished) -> None:
 def test_what_is_not_the_jobs_fault_is_tried_again_by_itself(
     made: Any, wish: Wished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kizy.orchestrator.jobs import drawing
+    from kizy.orchestrator.jobs import carrying
 
-    monkeypatch.setattr(drawing, "REST_SECONDS", (0.01,))
+    monkeypatch.setattr(carrying, "REST_SECONDS", (0.01,))
     service = made()
     gone = EngineError("server_unreachable", "The server is away.")
     made.app.fails["a red fox"] += [gone, StorageError("disk_full", "The disk is full.")]
@@ -181,9 +181,9 @@ def test_what_is_not_the_jobs_fault_is_tried_again_by_itself(
 
 
 def test_tries_come_to_an_end(made: Any, wish: Wished, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kizy.orchestrator.jobs import drawing
+    from kizy.orchestrator.jobs import carrying
 
-    monkeypatch.setattr(drawing, "REST_SECONDS", (0.01,))
+    monkeypatch.setattr(carrying, "REST_SECONDS", (0.01,))
     service = made(jobs={"attempts": 2})
     made.app.fails["a red fox"] += [EngineError("server_lost", "Lost.") for _ in range(5)]
     job = ended(service, service.generate(wish()))
