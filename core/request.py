@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -128,6 +129,22 @@ class GenerationRequest(Frozen):
     engine: Name | Auto = "auto"
     owner: Name = "local"
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
+
+    def with_pictures(self, rename: Callable[[str], str]) -> GenerationRequest:
+        """The same with every picture that it names called otherwise, such as an id by its path."""
+
+        def renamed(part: Any, field: str = "picture") -> Any:
+            name = getattr(part, field) if part is not None else None
+            return part if name is None else part.model_copy(update={field: rename(name)})
+
+        return self.model_copy(
+            update={
+                "start": renamed(self.start),
+                "mask": renamed(self.mask),
+                "controls": tuple(renamed(control) for control in self.controls),
+                "improve": tuple(renamed(improve, "mask") for improve in self.improve),
+            }
+        )
 
 
 class TrainingRequest(Frozen):

@@ -43,7 +43,7 @@ from .jobs.lock import DispatcherLock
 from .jobs.retention import Retention
 from .jobs.table import Full, JobTable, NewJob
 from .jobs.training import TrainingRun, Trains
-from .jobs.uploads import Uploads, lay_out, with_paths
+from .jobs.uploads import Uploads, lay_out
 from .service import (
     ArtifactFile,
     FamilyInfo,
@@ -320,11 +320,11 @@ class QueueService:
     def _resolved(self, request: GenerationRequest) -> GenerationRequest:
         """The request with paths of this machine in place of ids. Raises UnknownNameError."""
         if self._caller.files:
-            return with_paths(request, self._path_or_id)
+            return request.with_pictures(self._path_or_id)
         self._refuse_path(request.model)
         for lora in request.loras if isinstance(request.loras, tuple) else ():
             self._refuse_path(lora.name)
-        return with_paths(request, lambda given: str(self._path(given)))
+        return request.with_pictures(lambda given: str(self._path(given)))
 
     def _refuse_path(self, name: str) -> None:
         """Names of models go; what may be a path of this machine does not."""

@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 from ...core.errors import KizyError
 from ...core.version import VERSION
 from ..engines.comfy.address import same_place
-from ..engines.comfy.http import authorities
+from ..engines.comfy.http import BearerAuth, authorities
 from . import problems
 from .address import is_here
 from .forms import Form
@@ -167,7 +167,7 @@ class Http:
                 method,
                 url,
                 params=list(given),
-                auth=_Bearer(key),
+                auth=BearerAuth(key),
                 timeout=waits,
                 stream=True,
                 allow_redirects=False,
@@ -219,18 +219,6 @@ class Http:
         except (ValueError, RecursionError):
             said = content[:4000].decode("utf-8", "replace")
             raise problems.not_kizy(self.place, path, said) from None
-
-
-class _Bearer:
-    """Sets the key, or nothing. With it, requests asks no .netrc for another one."""
-
-    def __init__(self, key: str | None) -> None:
-        self._key = key
-
-    def __call__(self, request: Any) -> Any:
-        if self._key:
-            request.headers["Authorization"] = f"Bearer {self._key}"
-        return request
 
 
 def _seconds(text: str) -> float | None:

@@ -8,11 +8,9 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...core.errors import UnknownNameError
 from ...core.files import storage_errors
-from ...core.request import GenerationRequest
 from ...trainer.signatures import CAPTION_ENDINGS, HEAD, ending, is_junk, kind_of
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -25,23 +23,6 @@ _MANY = 200
 def is_id(name: str) -> bool:
     """Whether it is the id (sha256 in hexadecimal) of an upload or artifact."""
     return _ID.fullmatch(name) is not None
-
-
-def with_ids(request: GenerationRequest, id_of: Callable[[str], str]) -> GenerationRequest:
-    """The request with all pictures named by ids; `id_of`: what gives the id of a path."""
-
-    def named(part: Any, field: str = "picture") -> Any:
-        name = getattr(part, field)
-        return part if name is None else part.model_copy(update={field: id_of(name)})
-
-    return request.model_copy(
-        update={
-            "start": named(request.start) if request.start is not None else None,
-            "mask": named(request.mask) if request.mask is not None else None,
-            "controls": tuple(named(control) for control in request.controls),
-            "improve": tuple(named(improve, "mask") for improve in request.improve),
-        }
-    )
 
 
 def local_file(name: str) -> Path:

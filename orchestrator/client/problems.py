@@ -9,13 +9,12 @@ import json
 import socket
 import ssl
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...core import errors
 from ...core.errors import CODES, EngineError, InputError, KizyError, StorageError, UnknownNameError
 from ...core.job import ErrorInfo
-from ..engines.comfy.reach import scrubbed
+from ..engines.comfy.reach import every_cause, scrubbed
 
 MAX_WORDS = 2000
 """Letters of a server's message that are shown."""
@@ -98,7 +97,7 @@ _LOG = "Look into the server's log, and try again."
 def unreachable(place: Place, error: BaseException) -> AwayError:
     """From what requests raised: why the server was not reached, in plain words."""
     raw = scrubbed(f"{type(error).__name__}: {error}", place.key)
-    causes = list(_causes(error))
+    causes = list(every_cause(error))
     names = {type(cause).__name__ for cause in causes}
     text = " ".join(str(cause) for cause in causes).lower()
     where = place.url
@@ -190,17 +189,3 @@ def _tls(text: str) -> str:
     if "hostname mismatch" in text or "doesn't match" in text or "not valid for" in text:
         return "its certificate is for another name"
     return "its certificate is not signed by an authority known here"
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and all it came from; urllib3 puts them into `reason` and `args`."""
-    waiting: list[object] = [error]
-    seen: set[int] = set()
-    while waiting:
-        current = waiting.pop(0)
-        if not isinstance(current, BaseException) or id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        waiting += [current.__cause__, current.__context__, getattr(current, "reason", None)]
-        waiting += list(current.args)

@@ -41,7 +41,7 @@ from .downloads import Downloads
 from .follow import Following
 from .forms import FilePart, Form, already_open, on_disk
 from .http import Http
-from .inputs import is_id, local_file, sent_name, training_files, with_ids
+from .inputs import is_id, local_file, sent_name, training_files
 from .reading import UnreadableError, read, read_all, read_job, read_page
 from .timing import Timing
 
@@ -181,7 +181,7 @@ class RemoteService:
                 ids[name] = self._upload(on_disk("file", local_file(name))).id
             return ids[name]
 
-        return with_ids(request, id_of)
+        return request.with_pictures(id_of)
 
     def _upload(self, file: FilePart) -> Upload:
         form = Form((), [file])

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from ...core.errors import UnknownNameError
 from ...core.files import storage_errors
-from ...core.request import GenerationRequest, Improve, TrainingRequest
+from ...core.request import TrainingRequest
 from ..service import Upload
 from ..storage.uploads import UploadStore, clean_name
 from .database import Database, uploads
@@ -77,28 +77,6 @@ class Uploads:
             raise UnknownNameError("upload_unknown", f"No file of the id {digest} is here.")
         message = "A picture is named by the id of an upload or of an artifact, and this is none."
         raise UnknownNameError("upload_unknown", f"{message[:-1]}: {given[:80]}.")
-
-
-def with_paths(request: GenerationRequest, path: Callable[[str], str]) -> GenerationRequest:
-    """The request with every picture's id replaced by its path."""
-    changes: dict[str, object] = {}
-    if request.start is not None:
-        changes["start"] = request.start.model_copy(update={"picture": path(request.start.picture)})
-    if request.mask is not None:
-        changes["mask"] = request.mask.model_copy(update={"picture": path(request.mask.picture)})
-    if request.controls:
-        changes["controls"] = tuple(
-            one.model_copy(update={"picture": path(one.picture)}) for one in request.controls
-        )
-    if request.improve:
-        changes["improve"] = tuple(_improve_with(one, path) for one in request.improve)
-    return request.model_copy(update=changes) if changes else request
-
-
-def _improve_with(asked: Improve, path: Callable[[str], str]) -> Improve:
-    if asked.mask is None:
-        return asked
-    return asked.model_copy(update={"mask": path(asked.mask)})
 
 
 def lay_out(

@@ -40,7 +40,7 @@ class Answer:
     data: Any
 
 
-class _Auth:
+class BearerAuth:
     """Sets the bearer key, or nothing. With it, requests asks no .netrc for another one."""
 
     def __init__(self, key: str | None) -> None:
@@ -169,7 +169,7 @@ class Http:
                 response = session.request(
                     method,
                     url,
-                    auth=_Auth(key),
+                    auth=BearerAuth(key),
                     timeout=waits,
                     stream=True,
                     allow_redirects=False,

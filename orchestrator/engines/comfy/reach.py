@@ -46,7 +46,7 @@ def unreachable(address: Address, error: BaseException) -> EngineError:
     """From what requests or websocket-client raised: why the server was not reached."""
     raw = scrubbed(f"{type(error).__name__}: {error}", address.key)
     where = f"{address.name} ({address.url})"
-    causes = list(_causes(error))
+    causes = list(every_cause(error))
     text = " ".join(str(cause) for cause in causes).lower()
     if any(isinstance(c, ssl.SSLError) for c in causes) or "certificate verify failed" in text:
         message, fix = _tls(where, text)
@@ -71,7 +71,7 @@ def unreachable(address: Address, error: BaseException) -> EngineError:
     return AnswerLostError("server_unreachable", message, raw=raw)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def every_cause(error: BaseException | None) -> Iterator[BaseException]:
     """The error and all it came from; urllib3 puts them into `reason` and `args`."""
     waiting: list[object] = [error]
     seen: set[int] = set()

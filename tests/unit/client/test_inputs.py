@@ -13,7 +13,6 @@ from kizy.orchestrator.client.inputs import (
     local_file,
     sent_name,
     training_files,
-    with_ids,
 )
 from PIL import Image
 
@@ -59,7 +58,7 @@ class TestPictures:
                 "improve": [{"what": "faces"}, {"what": "mask", "mask": "part.png"}],
             }
         )
-        named = with_ids(request, lambda path: f"id of {path}")
+        named = request.with_pictures(lambda path: f"id of {path}")
         assert named.start and named.start.picture == "id of start.png"
         assert named.start.strength == 0.5
         assert named.mask and named.mask.picture == "id of mask.png"
@@ -68,7 +67,7 @@ class TestPictures:
 
     def test_a_request_without_pictures_stays_as_it_is(self) -> None:
         request = GenerationRequest(prompt="x")
-        assert with_ids(request, lambda path: "id") == request
+        assert request.with_pictures(lambda path: "id") == request
 
     def test_only_a_whole_sha256_is_an_id(self) -> None:
         assert is_id(ID)
