@@ -273,6 +273,10 @@ class QueueService:
         if owner is not None and not ledger.finished.owned(artifact_id, owner):
             raise UnknownNameError("artifact_unknown", f"There is no file {artifact_id[:64]}.")
         file, path = ledger.path_of(artifact_id)
+        rules = self._shared.settings.storage
+        if rules.keep_days is not None or rules.keep_gb is not None:
+            # What is fetched is in use; nobody asks for it where everything is kept.
+            ledger.finished.used(artifact_id)
         return ArtifactFile(path, file.name, file.media_type, file.id)
 
     def models(self) -> tuple[ModelInfo, ...]:

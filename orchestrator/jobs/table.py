@@ -328,12 +328,6 @@ class JobTable:
         with self.database.writing() as connection:
             return self._add_file(connection, job_id, file, where)
 
-    def file_at(self, job_id: str, kind: str, index: int) -> str | None:
-        """The id of a job's file."""
-        place = {"job": job_id, "kind": kind, "idx": index}
-        with self.database.reading() as connection:
-            return connection.execute(_FILE_AT, place).scalar_one_or_none()
-
     def files_of(self, job_id: str) -> list[tuple[JobArtifact, str]]:
         """(file, where it lies in the store) of a job."""
         with self.database.reading() as connection:

@@ -104,3 +104,14 @@ def test_old_uploads_go_unless_a_job_waits_for_them(made: Any, wish: Any, tmp_pa
     # The service's own look may have come first.
     look(service)
     assert [service._shared.uploads.store.find(x) is not None for x in ids] == [True, False]
+
+
+def test_a_file_that_was_fetched_counts_as_used(made: Any, wish: Any) -> None:
+    service = made(storage={"keep_days": 5})
+    fetched, other = drawn(service, wish, 1), drawn(service, wish, 2)
+    shared = service._shared
+    now = time.time()
+    shared.ledger.table.now = shared.ledger.finished._now = lambda: now + 10 * 86_400
+    service.artifact(fetched.artifacts[0].id)
+    assert look(service, keep_days=5).old == 1
+    assert [service.job(x.id).artifacts[0].gone for x in (fetched, other)] == [False, True]
