@@ -134,7 +134,7 @@ class GenerationRequest(Frozen):
         """The same with every picture that it names called otherwise, such as an id by its path."""
 
         def renamed(part: Any, field: str = "picture") -> Any:
-            name = getattr(part, field) if part is not None else None
+            name = getattr(part, field, None)
             return part if name is None else part.model_copy(update={field: rename(name)})
 
         return self.model_copy(
