@@ -6,6 +6,7 @@ One connection of SQLite writes at a time, so writes of this process take turns 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,9 @@ SCHEMA = 1
 
 BUSY_SECONDS = 30.0
 """How long a write waits for another process's."""
+
+MIN_SQLITE = (3, 35, 0)
+"""The first one that answers with the rows that it changed (RETURNING)."""
 
 metadata = MetaData()
 
@@ -308,6 +312,12 @@ def _engine(url: str) -> Engine:
         fix = "Give one like postgresql://user:password@host/name, or leave it out."
         raise StorageError("database_unusable", message, fix=fix) from error
     if engine.dialect.name == "sqlite":
+        if sqlite3.sqlite_version_info < MIN_SQLITE:
+            raise EngineError(
+                "library_missing",
+                f"Python's SQLite is {sqlite3.sqlite_version}; 3.35 or newer is needed.",
+                fix="Use a newer Python, or a Postgres database (KIZY_DATABASE_URL).",
+            )
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
     return engine
@@ -325,7 +335,8 @@ def _on_connect(connection: Any, _record: Any) -> None:
 
 def _on_begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("kizy_writes")
-    if writes is not None:
+    if writes is not None and connection.info.get("kizy_writes") != writes:
         # With a write-ahead log, NORMAL never breaks the database; FULL waits for the disk.
         connection.exec_driver_sql(f"PRAGMA synchronous={writes}")
+        connection.info["kizy_writes"] = writes
     connection.exec_driver_sql("BEGIN" if writes is None else "BEGIN IMMEDIATE")

@@ -63,6 +63,7 @@ _CLAIM = (
         not_before=None,
         attempts=jobs.c.attempts + 1,
     )
+    .returning(jobs)
 )
 _FINISH = (
     jobs.update()
@@ -75,8 +76,9 @@ _FINISH = (
         doing="",
         remaining=None,
     )
+    .returning(jobs.c.kind, jobs.c.started, jobs.c.ended)
 )
-_ADD_JOB = jobs.insert()
+_ADD_JOB = jobs.insert().returning(jobs)
 _ADD_EVENT = events.insert()
 _ADD_ARTIFACT = artifacts.insert()
 _ADD_FILE = job_artifacts.insert()
@@ -165,8 +167,7 @@ class JobTable:
                 "run": new.run,
                 "number": number,
             }
-            connection.execute(_ADD_JOB, values)
-            row = self._row(connection, new.id)
+            row = connection.execute(_ADD_JOB, values).mappings().one()
             return rows.job_of(row, plan=new.plan), float(number)
 
     def job(self, job_id: str, owner: str | None = None) -> Job:
@@ -232,8 +233,8 @@ class JobTable:
     def claim(self, job_id: str) -> RowMapping | None:
         """It begins; None if it waits no longer, or was paused."""
         with self.database.writing() as connection:
-            changed = connection.execute(_CLAIM, {"job": job_id, "moment": self.now()})
-            return self._row(connection, job_id) if changed.rowcount else None
+            claimed = connection.execute(_CLAIM, {"job": job_id, "moment": self.now()})
+            return claimed.mappings().one_or_none()
 
     def park(self, job_id: str) -> bool:
         """It waits again, at its old place; whether it ran."""
@@ -289,14 +290,13 @@ class JobTable:
             "share": 1.0 if state == "succeeded" else None,
         }
         with self.database.writing() as connection:
-            changed = connection.execute(_FINISH, values)
-            if not changed.rowcount:
+            row = connection.execute(_FINISH, values).one_or_none()
+            if row is None:
                 return None
             besides(connection)
             event = EndEvent.model_validate({"job_id": job_id, "state": state, "error": error})
-            row = self._row(connection, job_id)
-            seconds = row["ended"] - row["started"] if row["started"] is not None else 0.0
-            return Ended(self._event(connection, job_id, event), row["kind"], seconds)
+            seconds = row.ended - row.started if row.started is not None else 0.0
+            return Ended(self._event(connection, job_id, event), row.kind, seconds)
 
     def told(self, job_id: str, notice: Notice) -> Numbered | None:
         """Keep what the person should know; None if the job has been told the same."""
