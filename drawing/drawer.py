@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -21,7 +22,7 @@ from . import loras, masks, memory
 from .cache import ModelCache
 from .cancel import CancelToken
 from .effort import part_steps, parts_of, weight_bytes
-from .improving import Brush, improve
+from .improving import Brush, Saving, improve
 from .meter import Meter
 from .model import Conditioning, DrawModel
 from .preview import preview_picture
@@ -128,14 +129,7 @@ class Drawer:
             )
             for index in range(plan.count):
                 work = _Work(plan, index, model, conditioning, inputs, savings, cancel)
-                picture = self._saving(
-                    lambda work=work: self._attempt(work, report, meter),
-                    plan,
-                    model,
-                    savings,
-                    report,
-                )
-                deliver(index, picture)
+                deliver(index, self._picture(work, report, meter))
 
     def _saving(
         self,
@@ -158,9 +152,30 @@ class Drawer:
                     raise _no_memory(plan) from error
                 report.notice("less_memory", taken)
 
-    def _attempt(self, work: _Work, report: Report, meter: Meter) -> Image.Image:
-        plan, model = work.plan, work.model
+    def _saver(self, work: _Work, report: Report) -> Saving:
+        """`_saving` for one picture: each piece of the work is tried again by itself."""
+
+        def saving(run: Callable[[], Result]) -> Result:
+            return self._saving(run, work.plan, work.model, work.savings, report)
+
+        return saving
+
+    def _picture(self, work: _Work, report: Report, meter: Meter) -> Image.Image:
+        plan, saving = work.plan, self._saver(work, report)
         doing = "drawing" if plan.count == 1 else f"drawing picture {work.index + 1}"
+        if plan.draws or work.inputs.start is None:
+            picture = saving(lambda: self._drawn(work, doing, report, meter))
+        else:
+            picture = work.inputs.start
+        picture = self._later_stages(picture, work, saving, report, meter)
+        picture = saving(lambda: _finish(picture, plan, work.inputs))
+        meter.done("finish")
+        report.progress(meter.fraction, doing, meter.left)
+        return picture
+
+    def _drawn(self, work: _Work, doing: str, report: Report, meter: Meter) -> Image.Image:
+        """The picture before its later stages."""
+        model = work.model
 
         def on_step(done: int, steps: int, expected: Callable[[], torch.Tensor]) -> None:
             meter.done("step")
@@ -168,32 +183,30 @@ class Drawer:
             if self._previews and done % PREVIEW_EVERY == 0 and done < steps:
                 report.preview(work.index, preview_picture(expected(), model.preview_map))
 
-        if plan.draws or work.inputs.start is None:
-            pixels = model.to_pixels(_latents(work, on_step))
-            if not torch.isfinite(pixels).all():
-                message = f"{model.name} drew numbers that are no colours."
-                raise EngineError("drawing_failed", message)
-            picture = masks.to_picture(pixels)
-        else:
-            picture = work.inputs.start
-        picture = self._later_stages(picture, work, report, meter)
-        picture = _finish(picture, plan, work.inputs)
-        meter.done("finish")
-        report.progress(meter.fraction, doing, meter.left)
-        return picture
+        pixels = model.to_pixels(_latents(work, on_step))
+        if not torch.isfinite(pixels).all():
+            message = f"{model.name} drew numbers that are no colours."
+            raise EngineError("drawing_failed", message)
+        return masks.to_picture(pixels)
 
     def _later_stages(
-        self, picture: Image.Image, work: _Work, report: Report, meter: Meter
+        self, picture: Image.Image, work: _Work, saving: Saving, report: Report, meter: Meter
     ) -> Image.Image:
         for stage in work.plan.stages:
             work.cancel.check()
             if isinstance(stage, EnlargeStage):
-                picture = self._enlarge(blend.on_white(picture), stage.model, stage.factor)
+                picture = saving(partial(self._enlarged, picture, stage))
             elif isinstance(stage, ImproveStage):
-                picture = improve(picture, stage, self._brush(stage, work, report, meter))
+                brush = self._brush(stage, work, saving, report, meter)
+                picture = improve(picture, stage, brush)
         return picture
 
-    def _brush(self, stage: ImproveStage, work: _Work, report: Report, meter: Meter) -> Brush:
+    def _enlarged(self, picture: Image.Image, stage: EnlargeStage) -> Image.Image:
+        return self._enlarge(blend.on_white(picture), stage.model, stage.factor)
+
+    def _brush(
+        self, stage: ImproveStage, work: _Work, saving: Saving, report: Report, meter: Meter
+    ) -> Brush:
         doing = "drawing faces again" if stage.what == "faces" else "drawing the marked again"
         report.progress(meter.fraction, "looking for faces", meter.left)
 
@@ -202,7 +215,6 @@ class Drawer:
             report.progress(meter.fraction, doing, meter.left)
 
         def expect(steps: int) -> None:
-            meter.done("find")
             meter.expect("part", steps + part_steps(work.plan, work.plan.count - work.index - 1))
 
         def enlarged(picture: Image.Image, factor: float) -> Image.Image:
@@ -213,9 +225,11 @@ class Drawer:
             model=work.model,
             plan=work.plan,
             seed=work.plan.seed + work.index,
-            split_guidance=work.savings.split_guidance,
+            saving=saving,
+            split_guidance=lambda: work.savings.split_guidance,
             cancel=work.cancel,
             on_step=on_step,
+            looked=lambda: meter.done("find"),
             expect=expect,
             notice=report.notice,
             enlarge=enlarged,

@@ -1,9 +1,13 @@
-"""Draw faces, or what a mask marks, again in detail: the stage `improve` with a loaded model."""
+"""Draw faces, or what a mask marks, again in detail: the stage `improve` with a loaded model.
+
+Where memory runs out, the part that was being drawn is tried again with less, not those before it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -19,21 +23,31 @@ from .model import Conditioning, DrawModel
 from .sampling import SampleSettings, Start, initial_noise, kept_steps, sample
 from .schedulers import evaluations, make_scheduler
 
+Result = TypeVar("Result")
+
+
+class Saving(Protocol):
+    """Gives what `run` gives; tries it again with less memory each time that it runs out."""
+
+    def __call__(self, run: Callable[[], Result], /) -> Result: ...
+
 
 @dataclass(frozen=True)
 class Brush:
     """What draws: a model with its LoRAs on, the Plan's settings, and who is told of each step.
 
-    `enlarge`: makes a picture the given number of times larger. `expect`: is told how many steps
-    there will be.
+    `split_guidance`: asked before each part. `enlarge`: makes a picture the given number of times
+    larger. `looked`: is told when it is known what is drawn; `expect`: how many steps are to come.
     """
 
     model: DrawModel
     plan: Plan
     seed: int
-    split_guidance: bool
+    saving: Saving
+    split_guidance: Callable[[], bool]
     cancel: CancelToken
     on_step: Callable[[], None]
+    looked: Callable[[], None]
     expect: Callable[[int], None]
     notice: Callable[[str, str], None]
     enlarge: Callable[[Image.Image, float], Image.Image]
@@ -44,20 +58,29 @@ def improve(picture: Image.Image, stage: ImproveStage, brush: Brush) -> Image.Im
 
     Raises KizyError.
     """
-    planned = plan_stage(picture, stage)
+    planned = brush.saving(lambda: plan_stage(picture, stage))
     brush.notice("improved", planned.sentence())
     steps = kept_steps(brush.plan.steps, stage.strength) * evaluations(brush.plan.sampler)
+    brush.looked()
     brush.expect(steps * len(planned.crops))
     said: dict[tuple[str, int, int], Conditioning] = {}
-    drawn = []
-    for index, crop in enumerate(planned.crops):
+    drawn: list[Image.Image] = []
+    for index, (crop, line) in enumerate(zip(planned.crops, planned.lines, strict=True)):
         brush.cancel.check()
-        prompt = words_for(stage, index, brush.plan.prompt)
-        key = (prompt, crop.width, crop.height)
-        if key not in said:
-            said[key] = brush.model.encode(prompt, brush.plan.negative, crop.width, crop.height)
-        drawn.append(_drawn(picture, crop, index, stage, said[key], brush))
-    return put_together(picture, planned.crops, drawn) if drawn else picture
+
+        def part(index: int = index, crop: Crop = crop, line: int = line) -> Image.Image:
+            # Steps that are taken once more do not count as those of later parts.
+            brush.expect(steps * (len(planned.crops) - index))
+            prompt = words_for(stage, line, brush.plan.prompt)
+            key = (prompt, crop.width, crop.height)
+            if key not in said:
+                said[key] = brush.model.encode(prompt, brush.plan.negative, crop.width, crop.height)
+            return _drawn(picture, crop, index, stage, said[key], brush)
+
+        drawn.append(brush.saving(part))
+    if not drawn:
+        return picture
+    return brush.saving(lambda: put_together(picture, planned.crops, drawn))
 
 
 def _drawn(
@@ -80,7 +103,7 @@ def _drawn(
             seed=brush.seed + index,
             steps=plan.steps,
             guidance=plan.guidance,
-            split_guidance=brush.split_guidance,
+            split_guidance=brush.split_guidance(),
         ),
         start=Start(clean, stage.strength),
         mask=masks.latent_mask(noise_mask(crop), *size, model.latent_factor),

@@ -3,6 +3,9 @@
 improvement = plan_faces(picture, capacity)        # or plan_mask(picture, mask, capacity)
 drawn = [draw(cut_out(picture, crop), noise_mask(crop)) for crop in improvement.crops]
 picture = put_together(picture, improvement.crops, drawn)
+
+Lines of prompts go to the faces by their numbers in `show_found`, from left to right: a face that
+is left because it is sharp has one, too; who is too small to be seen has none.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from ..core.picture_files import open_picture
 from ..core.plan import ImproveStage
@@ -34,23 +37,31 @@ SHARP = 0.065
 """Detail that is lost when a face is reduced to what the model draws, against its contrast:
 photographs lose 0.09 and more at half their size, and 0.05 and less if enlarged twice before."""
 
+DRAWN, LEFT = "#2ecc40", "#888888"
+"""Colours of what is drawn again and of what is left, where it is shown."""
+
 
 @dataclass(frozen=True)
 class Skipped:
-    """A face that is left as it is; `why`: "small" or "sharp"."""
+    """A face that is left as it is; `why`: "small" or "sharp". `line`: None for a small one."""
 
     face: Face
     why: str
+    line: int | None = None
 
 
 @dataclass(frozen=True)
 class Improvement:
-    """`crops`: what is drawn again, from left to right. `found`: every face, or part of a mask."""
+    """`crops`: what is drawn again, from left to right. `found`: every face, or part of a mask.
+
+    `lines`: for each crop, which line of prompts is its own, from 0 on.
+    """
 
     crops: tuple[Crop, ...]
     skipped: tuple[Skipped, ...]
     found: int
     what: str
+    lines: tuple[int, ...]
 
     def sentence(self) -> str:
         """What was found, done and left, for the person."""
@@ -74,23 +85,27 @@ def plan_faces(
     found = find_faces(rgb) if faces is None else tuple(faces)
     crops: list[Crop] = []
     skipped: list[Skipped] = []
+    lines: list[int] = []
+    line = -1
     for face in found:
         if face.size < LEAST_FACE:
             skipped.append(Skipped(face, "small"))
             continue
+        line += 1
         crop = plan_crop(face_area(face, rgb.size, "a face"), rgb.size, capacity)
         if is_sharp(rgb, crop, capacity):
-            skipped.append(Skipped(face, "sharp"))
+            skipped.append(Skipped(face, "sharp", line))
         else:
             crops.append(crop)
-    return Improvement(tuple(crops), tuple(skipped), len(found), "face")
+            lines.append(line)
+    return Improvement(tuple(crops), tuple(skipped), len(found), "face", tuple(lines))
 
 
 def plan_mask(picture: Image.Image, mask: Image.Image, capacity: Capacity) -> Improvement:
     """Everything that a person's mask marks, each part of it by itself: nothing is left out."""
     areas = mask_areas(mask, picture.size)
     crops = tuple(plan_crop(area, picture.size, capacity) for area in areas)
-    return Improvement(crops, (), len(crops), "part")
+    return Improvement(crops, (), len(crops), "part", tuple(range(len(crops))))
 
 
 def plan_stage(picture: Image.Image, stage: ImproveStage) -> Improvement:
@@ -101,9 +116,9 @@ def plan_stage(picture: Image.Image, stage: ImproveStage) -> Improvement:
     return plan_mask(picture, open_picture(Path(stage.mask.path)), capacity)
 
 
-def words_for(stage: ImproveStage, index: int, otherwise: str) -> str:
-    """The line of a stage's `prompts` for part `index`, or the Plan's prompt."""
-    return (stage.prompts[index] if index < len(stage.prompts) else "") or otherwise
+def words_for(stage: ImproveStage, line: int, otherwise: str) -> str:
+    """That line of a stage's `prompts`, or the Plan's prompt."""
+    return (stage.prompts[line] if line < len(stage.prompts) else "") or otherwise
 
 
 def is_sharp(picture: Image.Image, crop: Crop, capacity: Capacity) -> bool:
@@ -124,19 +139,35 @@ def lost_detail(grey: Image.Image, factor: float) -> float:
 
 
 def show_found(picture: Image.Image, improvement: Improvement) -> Image.Image:
-    """The picture with what was found drawn on it: green is drawn again, grey is left."""
+    """The picture with what was found drawn on it: green is drawn again, grey is left.
+
+    Where several have a line of prompts, each has its number, from 1 on.
+    """
     shown = on_white(picture).copy()
     pen = ImageDraw.Draw(shown)
     width = max(2, max(shown.size) // 300)
-    for crop in improvement.crops:
+    numbers: list[tuple[int, float, float, str]] = []
+    for crop, line in zip(improvement.crops, improvement.lines, strict=True):
         area: Area = crop.area
         box = (area.left, area.top, area.left + area.width - 1, area.top + area.height - 1)
-        pen.ellipse(box, outline="#2ecc40", width=width)
+        pen.ellipse(box, outline=DRAWN, width=width)
+        numbers.append((line, area.left, area.top, DRAWN))
     for skipped in improvement.skipped:
         face = skipped.face
-        pen.rectangle(
-            (face.left, face.top, face.right, face.bottom), outline="#888888", width=width
-        )
+        pen.rectangle((face.left, face.top, face.right, face.bottom), outline=LEFT, width=width)
+        if skipped.line is not None:
+            numbers.append((skipped.line, face.left, face.top, LEFT))
+    if len(numbers) > 1:
+        font = ImageFont.load_default(max(10, max(shown.size) // 45))
+        for line, left, top, colour in numbers:
+            pen.text(
+                (left, top),
+                str(line + 1),
+                fill=colour,
+                font=font,
+                stroke_width=max(1, width // 2),
+                stroke_fill="black",
+            )
     return shown
 
 

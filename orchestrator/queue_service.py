@@ -190,7 +190,7 @@ class QueueService:
             self._shared.cancel(job_id)
         return self.job(job_id)
 
-    def retry(self, job_id: str) -> Job:
+    def retry(self, job_id: str, idempotency_key: str | None = None) -> Job:
         self._shared.require_open()
         job = self.job(job_id)
         if job.state not in ("failed", "cancelled"):
@@ -205,9 +205,10 @@ class QueueService:
             priority=job.priority,
             title=job.title,
             request=row["request"],
-            asked=row["asked"] or "",
+            asked=_hash({"retry_of": job_id}),
             plan=job.plan,
             fresh=row["fresh"],
+            idempotency_key=idempotency_key,
             expected=row["expected"],
             retry_of=job_id,
             # A training goes on from what was saved of it.

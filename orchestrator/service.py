@@ -209,10 +209,10 @@ class Service(Protocol):
         """Stop it, queued or running. One that is over stays as it is."""
         ...
 
-    def retry(self, job_id: str) -> Job:
+    def retry(self, job_id: str, idempotency_key: str | None = None) -> Job:
         """A new job of the same request and Plan, for one that failed or was cancelled.
 
-        InputError `job_not_over` for any other.
+        InputError `job_not_over` for any other. `idempotency_key`: as in `Wish`.
         """
         ...
 

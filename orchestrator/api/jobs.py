@@ -13,7 +13,7 @@ from .access import Asking, require_admin
 from .answers import PREFIX, JobAnswer, JobPageAnswer, answer, job_answer, job_values
 from .described import ACCEPTING, WITH_BODY, problems
 from .examples import DONE, JOB, QUEUE, example
-from .parameters import TEXT, JobId
+from .parameters import TEXT, IdempotencyKey, JobId
 
 router = APIRouter(prefix=PREFIX, tags=["jobs"])
 
@@ -127,9 +127,9 @@ def change_job(
     response_model=JobAnswer,
     responses=problems("job_unknown", "job_not_over", *ACCEPTING) | {202: example(JOB)},
 )
-def retry_job(job_id: JobId, asking: Asking) -> Response:
+def retry_job(job_id: JobId, asking: Asking, idempotency_key: IdempotencyKey = None) -> Response:
     """For a job that failed or was cancelled."""
-    return job_answer(asking.service.retry(job_id), 202)
+    return job_answer(asking.service.retry(job_id, idempotency_key), 202)
 
 
 @router.get(

@@ -59,7 +59,7 @@ class Downloads:
             with temporary.open("wb"):
                 pass
             try:
-                told = self._http.tried(lambda: self._rest(artifact_id, temporary), again=True)
+                told = self._http.tried(lambda: self._rest(artifact_id, temporary))
             except _NoSuchRangeError:
                 continue
             if sha256_of(temporary) == artifact_id:

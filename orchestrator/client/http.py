@@ -1,4 +1,7 @@
-"""HTTP to one Kizy server: the key goes to it alone, and what can be asked again is."""
+"""HTTP to one Kizy server: the key goes to it alone, and what fails on the way is asked again.
+
+Asking twice does no harm: what makes something has an idempotency key.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from ..engines.comfy.http import BearerAuth, authorities
 from . import problems
 from .address import is_here
 from .forms import Form
-from .problems import NOT_DONE, TRY_AGAIN, AwayError, Place
+from .problems import TRY_AGAIN, AwayError, Place
 from .timing import Timing
 
 if TYPE_CHECKING:
@@ -62,9 +65,8 @@ class Http:
         body: Any = None,
         form: Form | None = None,
         headers: Mapping[str, str] | None = None,
-        again: bool = True,
     ) -> Any:
-        """The JSON of the answer. `again`: asking twice does no harm.
+        """The JSON of the answer.
 
         Raises the KizyError that the server tells of; EngineError `server_unreachable`.
         """
@@ -79,7 +81,7 @@ class Http:
             with self.answer(method, path, params=params, **options) as response:
                 return self._parsed(path, self._read(response, path))
 
-        return self.tried(once, again=again, only_reads=method == "GET")
+        return self.tried(once, only_reads=method == "GET")
 
     @contextmanager
     def answer(
@@ -113,8 +115,8 @@ class Http:
                 response.close()
             self._idle.put(session)
 
-    def tried(self, once: Callable[[], _T], *, again: bool, only_reads: bool = True) -> _T:
-        """What `once` gives, called again after pauses where that may help and does no harm."""
+    def tried(self, once: Callable[[], _T], *, only_reads: bool = True) -> _T:
+        """What `once` gives, called again after pauses where that may help."""
         pauses = self.timing.pauses()
         tried = 0
         while True:
@@ -122,14 +124,12 @@ class Http:
             try:
                 return once()
             except AwayError as error:
-                hopeless = error.hopeless or (error.sent and not again)
-                if hopeless or tried >= self._tries():
+                if error.hopeless or tried >= self._tries():
                     raise
                 pause = next(pauses)
             except BusyError as busy:
-                done = busy.status not in NOT_DONE and not again
                 told_off = busy.status == 429 and not only_reads
-                if done or told_off or tried >= self._tries():
+                if told_off or tried >= self._tries():
                     raise busy.error from None
                 pause = max(next(pauses), min(busy.after or 0.0, self.timing.longest))
             self.wait(pause)

@@ -108,11 +108,10 @@ class RemoteService:
     def cancel(self, job_id: str) -> Job:
         return self._told(_job_path(job_id), read_job, "DELETE")
 
-    def retry(self, job_id: str) -> Job:
+    def retry(self, job_id: str, idempotency_key: str | None = None) -> Job:
         path = f"{_job_path(job_id)}/retry"
-        headers = {"Idempotency-Key": str(uuid.uuid4())}
-        # Not every server minds the key here: what may have arrived is not sent twice.
-        return self._told(path, read_job, "POST", headers=headers, again=False)
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return self._told(path, read_job, "POST", headers=headers)
 
     def change(self, job_id: str, change: JobChange) -> Job:
         body = change.model_dump(mode="json", exclude_none=True)

@@ -101,9 +101,13 @@ class JobHandle(Generic[T]):
         self.job = self._service.cancel(self.id)
         return self.job
 
-    def retry(self) -> Self:
-        """A new job of the same request. Raises InputError `job_not_over` unless it failed."""
-        return type(self)(self._service, self._service.retry(self.id), self._result)
+    def retry(self, *, idempotency_key: str | None = None) -> Self:
+        """A new job of the same request. Raises InputError `job_not_over` unless it failed.
+
+        The same `idempotency_key` again gives the job that the first such call made.
+        """
+        job = self._service.retry(self.id, idempotency_key)
+        return type(self)(self._service, job, self._result)
 
     def pause(self) -> Job:
         """Let others go first: it keeps its place, and waits. InputError `job_not_waiting`."""

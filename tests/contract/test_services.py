@@ -316,6 +316,19 @@ class TestJobs:
         bench.go()
         assert ended(service, again).state == "succeeded"
 
+    def test_the_same_key_tries_it_again_once(self, bench: Bench, service: Service) -> None:
+        job = service.cancel(service.generate(wish()).id)
+        first = service.retry(job.id, "once more")
+        assert service.retry(job.id, "once more").id == first.id
+        assert service.retry(job.id, "and once more").id != first.id
+
+    def test_a_key_that_tried_another_job_again_is_refused(
+        self, bench: Bench, service: Service
+    ) -> None:
+        one, other = (service.cancel(service.generate(wish(seed=seed)).id) for seed in (1, 2))
+        service.retry(one.id, "mine")
+        assert_refused("idempotency_conflict", lambda: service.retry(other.id, "mine"))
+
     def test_one_that_waits_cannot_be_tried_again(self, service: Service) -> None:
         job = service.generate(wish())
         assert_refused("job_not_over", lambda: service.retry(job.id))

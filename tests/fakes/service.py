@@ -218,7 +218,7 @@ class FakeService:
                 self._end(followed, "cancelled", _info("cancelled", "The job was cancelled."))
             return self._shown(followed.job)
 
-    def retry(self, job_id: str) -> Job:
+    def retry(self, job_id: str, idempotency_key: str | None = None) -> Job:
         self._maybe_raise("retry")
         with self._table.lock:
             old = self._find(job_id)
@@ -234,7 +234,7 @@ class FakeService:
             title=old.job.title,
             retry_of=old.job.id,
         )
-        return self._accept(again, Wish(raw=old.wish.raw))
+        return self._accept(again, Wish(raw=old.wish.raw, idempotency_key=idempotency_key))
 
     def change(self, job_id: str, change: JobChange) -> Job:
         self._maybe_raise("change")
@@ -485,7 +485,7 @@ class FakeService:
         with table.lock:
             if table.stopping:
                 raise EngineError("server_stopping", "The server is being stopped.")
-            asked = job.request.model_dump_json()
+            asked = f"{job.retry_of} {job.request.model_dump_json()}"
             for known in table.jobs.values():
                 key = wish.idempotency_key
                 if key is not None and (known.wish.idempotency_key, known.job.owner) == (

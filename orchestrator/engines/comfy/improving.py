@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +28,7 @@ from ....core.plan import (
     Stage,
 )
 from ....imaging.crops import Crop, cut_out, noise_mask
-from ....imaging.improve import plan_stage, words_for
+from ....imaging.improve import Improvement, plan_stage, words_for
 from ....imaging.patch import put_together
 
 DRAWN = 0.6
@@ -56,7 +56,7 @@ def in_parts(plan: Plan, draw: Draw, notice: Callable[[str, str], None]) -> byte
         notice("improved", planned.sentence())
         low = DRAWN + (1 - DRAWN) * index / len(improving)
         high = DRAWN + (1 - DRAWN) * (index + 1) / len(improving)
-        data = _improved(plan, stage, picture, planned.crops, draw, number, low, high)
+        data = _improved(plan, stage, picture, planned, draw, number, low, high)
         number += len(planned.crops)
     return data
 
@@ -73,16 +73,17 @@ def _improved(
     plan: Plan,
     stage: ImproveStage,
     picture: Image.Image,
-    crops: Sequence[Crop],
+    planned: Improvement,
     draw: Draw,
     number: int,
     low: float,
     high: float,
 ) -> bytes:
-    drawn = []
+    drawn, crops = [], planned.crops
     with tempfile.TemporaryDirectory(prefix="kizy-") as folder:
-        for index, crop in enumerate(crops):
-            part = part_plan(plan, stage, index, crop, picture, Path(folder))
+        for index, (crop, line) in enumerate(zip(crops, planned.lines, strict=True)):
+            words = words_for(stage, line, plan.prompt)
+            part = part_plan(plan, stage, index, words, crop, picture, Path(folder))
             begin = low + (high - low) * index / len(crops)
             end = low + (high - low) * (index + 1) / len(crops)
             data = draw(part, number + index, begin, end)
@@ -91,11 +92,17 @@ def _improved(
 
 
 def part_plan(
-    plan: Plan, stage: ImproveStage, index: int, crop: Crop, picture: Image.Image, folder: Path
+    plan: Plan,
+    stage: ImproveStage,
+    index: int,
+    words: str,
+    crop: Crop,
+    picture: Image.Image,
+    folder: Path,
 ) -> Plan:
     """The Plan that draws part `index` of a picture: its crop as start picture, with a mask.
 
-    Both are written into `folder`. Raises StorageError.
+    Both are written into `folder`; `words`: the part's prompt. Raises StorageError.
     """
     stages: list[Stage] = [DrawStage()]
     size = (crop.width, crop.height)
@@ -106,7 +113,7 @@ def part_plan(
     start = PlannedStart(picture=_kept(cut_out(picture, crop), folder), strength=stage.strength)
     return plan.model_copy(
         update={
-            "prompt": words_for(stage, index, plan.prompt),
+            "prompt": words,
             "seed": plan.seed + index,
             "width": crop.width,
             "height": crop.height,
