@@ -138,13 +138,14 @@ _TABLE = [
         "model_unknown",
         "UnknownNameError",
         "No model of that name is installed here.",
-        "`kizy models` lists what is installed; a folder's path works too.",
+        "`kizy models` lists what is installed; without a server a folder's path works too.",
     ),
     (
         "lora_unknown",
         "UnknownNameError",
         "No LoRA of that name is in the LoRA folders.",
-        "Put the .safetensors file into the folder that `kizy doctor` shows, or give its path.",
+        "Put the .safetensors file into the folder that `kizy doctor` shows; without a server its path"
+        " works too.",
     ),
     (
         "style_unknown",
@@ -581,7 +582,7 @@ _TABLE = [
     (
         "path_refused",
         "InputError",
-        "An assistant named a file by a path or address that it may not use.",
+        "A file was named by a path or address that may not be used here.",
         "Give the picture's content or its id; `kizy mcp --allow FOLDER` opens a folder.",
     ),
     (

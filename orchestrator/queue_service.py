@@ -335,7 +335,7 @@ class QueueService:
         """Names of models go; what may be a path of this machine does not."""
         if Path(name).is_absolute() or ".." in Path(name).parts or name.startswith("~"):
             message = "Models and LoRAs are named, not given by paths of the server's disk."
-            raise InputError("request_invalid", message)
+            raise InputError("path_refused", message, fix="Give the name that the server lists.")
 
     def _path_or_id(self, given: str) -> str:
         with contextlib.suppress(UnknownNameError):

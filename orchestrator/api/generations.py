@@ -23,6 +23,7 @@ UNFIT = (
     "model_unknown",
     "lora_unknown",
     "style_unknown",
+    "path_refused",
     "upload_unknown",
     "picture_unreadable",
     "mask_unusable",

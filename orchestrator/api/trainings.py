@@ -59,7 +59,13 @@ BODY: dict[str, Any] = {
     response_description="The job that was accepted.",
     response_model=JobAnswer,
     responses=problems(
-        "upload_unknown", "trainer_cannot", "pictures_too_many", "disk_full", *ACCEPTING, *WITH_BODY
+        "upload_unknown",
+        "path_refused",
+        "trainer_cannot",
+        "pictures_too_many",
+        "disk_full",
+        *ACCEPTING,
+        *WITH_BODY,
     )
     | {202: example(JOB | {"kind": "training", "title": TRAINING["name"], "plan": None})},
     openapi_extra={"requestBody": BODY},

@@ -17,6 +17,7 @@ from sqlalchemy import RowMapping
 
 from ...core.errors import EngineError, KizyError, StorageError
 from ...core.job import ErrorInfo, Job
+from .elsewhere import Elsewhere
 from .ledger import Ledger
 from .line import Waiting, first_ready, in_order, starts_in
 from .lock import DispatcherLock
@@ -83,7 +84,7 @@ class Dispatcher:
         self._paused = False
         self._closing = False
         self._owns = False
-        self._heard = 0
+        self._elsewhere = Elsewhere(ledger)
         self._thread = threading.Thread(target=self._work, name="kizy-dispatcher", daemon=True)
 
     @property
@@ -351,14 +352,9 @@ class Dispatcher:
             for job_id in self._ledger.table.to_cancel():
                 if job_id in running:
                     running[job_id].stop()
+            self._elsewhere.skip()
             return
-        jobs = self._ledger.hub.jobs()
-        news = self._ledger.table.heard_by_all(self._heard) if self._heard else []
-        self._heard = news[-1][1].id or 0 if news else self._ledger.table.last_event()
-        for job_id in jobs:
-            self._ledger.state(job_id)
-        for job_id, event in news:
-            self._ledger.hub.tell(job_id, event)
+        self._elsewhere.tell()
 
 
 _LATE = ErrorInfo(

@@ -72,18 +72,22 @@ class Ledger:
         first = [Numbered(None, StateEvent(job=job))]
         if after is not None:
             first += kept
-        elif kept and isinstance(kept[-1].event, EndEvent):
-            first.append(kept[-1])
         if job.over and not isinstance(first[-1].event, EndEvent):
-            end = {"job_id": job_id, "state": job.state, "error": job.error}
-            first.append(Numbered(None, EndEvent.model_validate(end)))
+            first.append(_end_of(job, kept))
         listener.begin(first, last or 0)
         return stop
 
-    def state(self, job_id: str) -> None:
-        """Tell listeners how the job is now."""
-        if self.hub.has(job_id):
-            self.hub.tell(job_id, Numbered(None, StateEvent(job=self.job(job_id))))
+    def state(self, job_id: str) -> Job | None:
+        """Tell listeners how the job is now; the job, None if there are none."""
+        if not self.hub.has(job_id):
+            return None
+        job = self.job(job_id)
+        self.hub.tell(job_id, Numbered(None, StateEvent(job=job)))
+        return job
+
+    def end_of(self, job: Job) -> Numbered:
+        """The end of a job that is over."""
+        return _end_of(job, self.table.heard_since(job.id, 0))
 
     def progress(self, event: ProgressEvent) -> None:
         """How far a job is. Raises StorageError."""
@@ -179,6 +183,13 @@ class Ledger:
             return job
         values = {"progress": event.fraction, "doing": event.doing, "left": event.left}
         return job.model_copy(update=values)
+
+
+def _end_of(job: Job, kept: list[Numbered]) -> Numbered:
+    if kept and isinstance(kept[-1].event, EndEvent):
+        return kept[-1]
+    values = {"job_id": job.id, "state": job.state, "error": job.error}
+    return Numbered(None, EndEvent.model_validate(values))
 
 
 class _Listener:

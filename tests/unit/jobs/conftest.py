@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.jobs.database import Database, sqlite_url
 from kizy.orchestrator.jobs.drawing import SavedInLedger
@@ -23,12 +20,7 @@ from kizy.orchestrator.storage.artifacts import ArtifactStore
 from kizy.orchestrator.storage.uploads import UploadStore
 
 from tests.fakes.draws import FakeApp
-
-POSTGRES = "KIZY_TEST_POSTGRES"
-"""The address of a Postgres server where tests may make databases."""
-
-SERVER = os.environ.get(POSTGRES)
-"""Read now: no test sees Kizy's variables."""
+from tests.postgres import postgres_database
 
 
 @dataclass
@@ -76,7 +68,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield sqlite_url(tmp_path / "jobs.sqlite")
         return
-    yield from _postgres()
+    with postgres_database() as address:
+        yield address
 
 
 @pytest.fixture
@@ -114,17 +107,3 @@ def _made(folder: Path, url: str) -> Iterator[Made]:
         app.let_go()
     for service in made.services:
         service.close(0.5)
-
-
-def _postgres() -> Iterator[str]:
-    if SERVER is None:
-        pytest.skip(f"{POSTGRES} names no server")
-    name = f"kizy_{uuid.uuid4().hex[:12]}"
-    address = sqlalchemy.make_url(SERVER).set(drivername="postgresql+psycopg")
-    engine = sqlalchemy.create_engine(address, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        shown = address.set(database=name, drivername="postgresql")
-        yield shown.render_as_string(hide_password=False)
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    engine.dispose()

@@ -285,8 +285,9 @@ def test_pictures_are_named_by_upload_or_artifact_and_never_by_path(
         with pytest.raises(UnknownNameError) as caught:
             service.generate(wish(start={"picture": wrong}))
         assert caught.value.code == "upload_unknown"
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as refused:
         service.plan(wish(model=str(tmp_path)))
+    assert refused.value.code == "path_refused"
 
 
 def test_time_left_is_learned_from_earlier_jobs(made: Any, wish: Wished) -> None:
