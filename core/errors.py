@@ -144,8 +144,8 @@ _TABLE = [
         "lora_unknown",
         "UnknownNameError",
         "No LoRA of that name is in the LoRA folders.",
-        "Put the .safetensors file into the folder that `kizy doctor` shows; without a server its path"
-        " works too.",
+        "Put the .safetensors file into the folder that `kizy doctor` shows; without a server its"
+        " path works too.",
     ),
     (
         "style_unknown",
