@@ -35,6 +35,7 @@ BERT_CONFIG: dict[str, Any] = {
 # From the model's own sentence_bert_config.json.
 MAX_SENTENCE_TOKENS = 256
 BATCH = 64
+FEW = 16
 
 
 class Encoder:
@@ -46,7 +47,10 @@ class Encoder:
 
         from .quantized import load_quantized
 
+        # Never cut or padded by the tokenizer, whose settings all threads would share.
         self._tokenizer = Tokenizer.from_file(str(TOKENIZER_FILE))
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         self._model = BertModel(BertConfig(**BERT_CONFIG), add_pooling_layer=False)
         self._model.eval()
         self.load_weights(load_quantized(MODEL_FILE))
@@ -62,14 +66,14 @@ class Encoder:
         import numpy as np
         import torch
 
-        rows: list[np.ndarray] = []
-        for start in range(0, len(sentences), BATCH):
-            ids, mask = self._tokens(sentences[start : start + BATCH], MAX_SENTENCE_TOKENS)
-            states = self._states(ids, mask)
+        found = np.zeros((len(sentences), WIDTH), np.float32)
+        tokens = self._tokens(sentences, MAX_SENTENCE_TOKENS)
+        for group in alike([len(one) for one in tokens]):
+            ids, mask = _padded([tokens[at] for at in group])
             weights = mask.unsqueeze(-1).float()
-            mean = (states * weights).sum(1) / weights.sum(1)
-            rows.append(torch.nn.functional.normalize(mean, dim=1).numpy())
-        return np.concatenate(rows) if rows else np.zeros((0, WIDTH), np.float32)
+            mean = (self._states(ids, mask) * weights).sum(1) / weights.sum(1)
+            found[group] = torch.nn.functional.normalize(mean, dim=1).numpy()
+        return found
 
     def encode(self, prompts: Sequence[str]) -> torch.Tensor:
         """The last hidden states of each prompt: float32, (len(prompts), 32, 384).
@@ -82,33 +86,51 @@ class Encoder:
             return torch.zeros(0, PROMPT_TOKENS, WIDTH)
         parts = []
         for start in range(0, len(prompts), BATCH):
-            batch = prompts[start : start + BATCH]
-            ids, mask = self._tokens(batch, PROMPT_TOKENS, pad_to=PROMPT_TOKENS)
-            parts.append(self._states(ids, mask))
+            tokens = self._tokens(prompts[start : start + BATCH], PROMPT_TOKENS)
+            parts.append(self._states(*_padded(tokens, PROMPT_TOKENS)))
         return torch.cat(parts)
 
     def count_tokens(self, prompt: str) -> int:
         """How many tokens a prompt takes, start and end marks included."""
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
         return len(self._tokenizer.encode(prompt).ids)
 
-    def _tokens(
-        self, texts: Sequence[str], limit: int, pad_to: int | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        import torch
-
-        self._tokenizer.enable_truncation(limit)
-        self._tokenizer.enable_padding(pad_id=0, pad_token="[PAD]", length=pad_to)  # noqa: S106
-        encoded = self._tokenizer.encode_batch(list(texts))
-        ids = torch.tensor([e.ids for e in encoded])
-        return ids, torch.tensor([e.attention_mask for e in encoded])
+    def _tokens(self, texts: Sequence[str], limit: int) -> list[list[int]]:
+        """Each text's tokens, at most `limit`, the end mark always among them."""
+        every = [one.ids for one in self._tokenizer.encode_batch(list(texts))]
+        return [ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]] for ids in every]
 
     def _states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         import torch
 
         with torch.inference_mode():
             return self._model(input_ids=ids, attention_mask=mask).last_hidden_state.clone()
+
+
+def _padded(tokens: Sequence[list[int]], length: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids, mask) of (texts, tokens), as long as the longest, `length` at least."""
+    import torch
+
+    length = max(length, *(len(ids) for ids in tokens))
+    ids = torch.tensor([[*ids, *[0] * (length - len(ids))] for ids in tokens])
+    lengths = torch.tensor([[len(ids)] for ids in tokens])
+    return ids, (torch.arange(length) < lengths).long()
+
+
+def alike(lengths: Sequence[int]) -> list[list[int]]:
+    """Places of texts that are worth computing together, shortest first, at most `BATCH` each.
+
+    A batch is as long as its longest text, so that short ones beside it cost as much; but a few
+    texts cost less together, because each batch reads all weights.
+    """
+    groups: list[list[int]] = []
+    shortest = 0
+    for at in sorted(range(len(lengths)), key=lengths.__getitem__):
+        many = len(groups[-1]) if groups else BATCH
+        if many == BATCH or (many >= FEW and lengths[at] > 1.5 * shortest):
+            groups.append([])
+            shortest = lengths[at]
+        groups[-1].append(at)
+    return groups
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from kizy.language import PROMPT_TOKENS, WIDTH, available, embed, encode  # noqa: E402
-from kizy.language.encoder import BATCH, encoder  # noqa: E402
+from kizy.language.encoder import BATCH, TOKENIZER_FILE, alike, encoder  # noqa: E402
+from tokenizers import Tokenizer  # noqa: E402
 
 
 def test_what_it_needs_is_here() -> None:
@@ -77,3 +78,35 @@ def test_related_sentences_lie_nearer_than_others() -> None:
 def test_more_than_one_batch_keeps_the_order() -> None:
     sentences = [f"number {i}" for i in range(BATCH + 2)]
     assert embed(sentences)[-1] == pytest.approx(embed(sentences[-1:])[0], abs=1e-4)
+
+
+def test_long_and_short_sentences_keep_the_order_and_their_meanings() -> None:
+    sentences = ["a fox", "word " * 400, "a red fox on a blue background", "", "two owls"]
+    together = embed(sentences)
+    for sentence, row in zip(sentences, together, strict=True):
+        assert row == pytest.approx(embed([sentence])[0], abs=1e-4)
+
+
+def test_texts_of_like_length_are_computed_together() -> None:
+    assert alike([30, 4, 5, 60]) == [[1, 2, 0, 3]]
+    assert [len(group) for group in alike([4, 30, 5] * 12)] == [24, 12]
+    assert [len(group) for group in alike([7] * (BATCH + 1))] == [BATCH, 1]
+    assert alike([]) == []
+
+
+@pytest.mark.parametrize("sentence", ["", "a fox", "word " * 29, "word " * 30, "word " * 31])
+def test_prompts_are_cut_and_padded_as_the_tokenizers_library_does(sentence: str) -> None:
+    tokenizer = Tokenizer.from_file(str(TOKENIZER_FILE))
+    tokenizer.enable_truncation(PROMPT_TOKENS)
+    tokenizer.enable_padding(pad_id=0, length=PROMPT_TOKENS)
+    expected = tokenizer.encode(sentence)
+    with torch.inference_mode():
+        states = (
+            encoder()
+            ._model(
+                input_ids=torch.tensor([expected.ids]),
+                attention_mask=torch.tensor([expected.attention_mask]),
+            )
+            .last_hidden_state
+        )
+    assert torch.equal(encode([sentence]), states)
