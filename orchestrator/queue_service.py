@@ -505,7 +505,7 @@ def open_service(settings: Settings, *, work: bool = True) -> QueueService:
     """
     database = database_of(settings)
     store = ArtifactStore(settings.storage.folder or home.home() / "artifacts", VERSION)
-    uploads = UploadStore(home.home() / "uploads")
+    uploads = UploadStore(settings.storage.uploads or home.home() / "uploads")
     return _composed(database, store, uploads, settings, work=work)
 
 

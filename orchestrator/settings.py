@@ -221,7 +221,8 @@ class StorageSettings(BaseModel):
     """The [storage] table: how long a server keeps what it drew; None: without end.
 
     `folder`: where; `keep_days`: since a file was last drawn or fetched; `keep_gb`: of all files
-    together (10^9 bytes), the oldest go first. `upload_days`: of files that were handed over.
+    together (10^9 bytes), the oldest go first. `uploads`: where files lie that were handed over,
+    for `upload_days`.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -229,9 +230,10 @@ class StorageSettings(BaseModel):
     folder: Path | None = None
     keep_days: float | None = Field(default=None, gt=0)
     keep_gb: float | None = Field(default=None, gt=0)
+    uploads: Path | None = None
     upload_days: float = Field(default=7, gt=0)
 
-    @check("folder")
+    @check("folder", "uploads")
     @classmethod
     def _expanded(cls, path: Path | None) -> Path | None:
         return _from_home(path) if path is not None else None

@@ -197,12 +197,12 @@ def _show_command(
 
 
 def _in_lines(words: tuple[str, ...]) -> str:
-    """A command line with an option on each line."""
+    """A command line that can be typed: the script and each option on a line of its own."""
     lines: list[list[str]] = [[]]
     for word in words:
-        if word.startswith("--") and lines[-1]:
+        if lines[-1] and (word.startswith("--") or word.endswith(".py")):
             lines.append([])
-        lines[-1].append(shlex.quote(word) if len(word) < 400 else "...")
+        lines[-1].append(shlex.quote(word))
     return " \\\n  ".join(" ".join(part) for part in lines)
 
 

@@ -173,10 +173,15 @@ class ComfyEngine:
             return
         prompt_id = prompt_of(work.record.job_id, index)
         own = plan.for_picture(index)
+        tiled = False
 
         def drawn(part: Plan, number: int, low: float, high: float) -> bytes:
-            picture = Picture(index, part, part_of(prompt_id, number), maybe_sent=work.again)
-            return self._drawn(work, picture, meter.part(low, high))
+            nonlocal tiled
+            picture = Picture(index, part, part_of(prompt_id, number), work.again, tiled=tiled)
+            data = self._drawn(work, picture, meter.part(low, high))
+            # Where memory ran out for one part it would for the next one, too.
+            tiled = picture.tiled
+            return data
 
         artifact = self._save(own, in_parts(own, drawn, work.record.notice))
         self._saved.add(work.record.job_id, index, artifact)
