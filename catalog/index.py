@@ -32,6 +32,7 @@ from .scan import (
     finished,
     look_at,
 )
+from .watching import Folders
 
 INDEX_FILE = "catalog.sqlite"
 
@@ -91,6 +92,10 @@ class Index:
     @property
     def path(self) -> Path:
         return self._file.path
+
+    def state(self) -> object:
+        """Something that is another whenever anybody has written to the index."""
+        return self._file.state()
 
     @property
     def notes(self) -> Sequence[str]:
@@ -307,15 +312,17 @@ class _Scan:
         gone = known.keys() - there
         self._remove(gone)
         read = self._read(changed)
-        broken = self.db.execute("SELECT count(*) FROM files WHERE health != 'ok'").fetchone()[0]
+        counts = dict(self.db.execute("SELECT health, count(*) FROM files GROUP BY health"))
         return ScanReport(
             found=len(there),
             read=read,
             removed=len(gone),
-            broken=broken,
+            broken=sum(counts.values()) - counts.get("ok", 0),
+            growing=counts.get("growing", 0),
             cancelled=read < len(changed),
             seconds=_since(started),
             notes=tuple(walk.notes),
+            folders=Folders(walk.times),
         )
 
     def _known(self) -> dict[bytes, tuple[Any, ...] | None]:

@@ -57,6 +57,17 @@ class IndexFile:
             path.parent.mkdir(parents=True, exist_ok=True)
         self.guarded(self._prepare)
 
+    def state(self) -> tuple[tuple[int, int] | None, ...]:
+        """(size, time of change) of the file and of its write-ahead log; None: not there."""
+        found: list[tuple[int, int] | None] = []
+        for path in (self.path, self.path.with_name(self.path.name + "-wal")):
+            try:
+                about = path.stat()
+                found.append((about.st_size, about.st_mtime_ns))
+            except OSError:
+                found.append(None)
+        return tuple(found)
+
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What the query finds. Raises StorageError."""
         return self.guarded(lambda db: db.execute(query, values).fetchall())

@@ -25,6 +25,7 @@ from .reading import Reader, Reading
 from .recognize import Verdict, made_for
 from .safetensors_header import PICKLE_SUFFIXES
 from .sidecars import read_sidecars, sidecar_names
+from .watching import Folders, reliable
 
 Health = Literal[
     "ok", "damaged", "growing", "empty", "pickled", "no_lora", "unreadable", "dangling"
@@ -86,28 +87,32 @@ class ScanProgress:
 class ScanReport:
     """What a scan did. `found`: files there are; `read`: of these, opened now; `removed`: gone.
 
-    `broken`: files that cannot be used. `cancelled`: it was stopped; what was read is kept.
-    `notes`: what the person should know, in plain words.
+    `broken`: files that cannot be used; `growing`: of these, copied at this moment. `cancelled`: it
+    was stopped; what was read is kept. `notes`: what the person should know, in plain words.
+    `folders`: all that were looked through.
     """
 
     found: int = 0
     read: int = 0
     removed: int = 0
     broken: int = 0
+    growing: int = 0
     cancelled: bool = False
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    folders: Folders = field(default_factory=Folders)
 
 
 @dataclass
 class Walk:
     """Finds the files below the folders; each file and each folder once, whatever links lead there.
 
-    `notes` fills while it walks.
+    `notes` and `times` (folder -> when it changed last, see `watching`) fill while it walks.
     """
 
     folders: Sequence[LoraFolder]
     notes: list[str] = field(default_factory=list)
+    times: dict[Path, int | None] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Found]:
         self._seen: set[tuple[int, int]] = set()
@@ -138,9 +143,11 @@ class Walk:
             about = folder.stat()
             if not self._is_new(about):
                 return []
+            self.times[folder] = reliable(about.st_mtime_ns)
             with os.scandir(folder) as entries:
                 return list(entries)
         except FileNotFoundError:
+            self.times[folder] = None
             return []
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or type(error).__name__

@@ -29,7 +29,7 @@ from .engines.comfy.records import OwnerLock
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..catalog.index import FileRecord, Index
+    from ..catalog.index import FileRecord, Index, Unfinished
     from ..catalog.library import Library
     from ..catalog.rerank import Reranker
     from ..catalog.select import Choice, Named, Scope
@@ -46,6 +46,18 @@ _LOG = "log"
 MARK = "started"
 STARTING = 60.0
 """Seconds that a process may take from its start to its lock."""
+
+LOOK_SECONDS = 1.0
+"""So often is looked whether folders have changed, while somebody asks."""
+
+GROWING_SECONDS = 5.0
+"""So often while a file is being copied into a folder."""
+
+SCAN_SECONDS = 60.0
+"""So often are the folders looked through in any case: files may have been written to in place."""
+
+SHARE = 0.02
+"""... but looking through them, or reading the index anew, takes no more of the time than this."""
 
 
 def shelf_folders(settings: Settings) -> tuple[LoraFolder, ...]:
@@ -64,16 +76,27 @@ def worker_folder() -> Path:
 
 
 class Shelf:
-    """Everything is read on first use and kept. From one thread.
+    """Everything is read on first use and kept until folders or index change. From one thread.
 
     Every method raises StorageError `folder_not_writable` or `disk_full` if the index cannot be
     written.
     """
 
-    def __init__(self, settings: Settings, *, index: Index | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        index: Index | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._given = index
+        self._clock = clock
         self._scanned: ScanReport | None = None
+        self._scanned_at = self._looked_at = self._loaded_at = float("-inf")
+        self._loading = 0.0
+        self._state: object = None
+        self._left: tuple[object, Unfinished] | None = None
         self._library: Library | None = None
         self._reachable: tuple[frozenset[str], Library] | None = None
         self._guests: dict[str, Card] = {}
@@ -94,20 +117,36 @@ class Shelf:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> ScanReport:
         """Make the index agree with the folders."""
+        before = self._index.state()
         report = self._index.scan(self.folders, progress=progress, cancelled=cancelled)
         self._scanned = report
-        self._forget()
+        self._scanned_at = self._looked_at = self._clock()
+        # Broken files are read again each time.
+        if report.removed or report.read > report.broken or before != self._state:
+            self._forget()
+        else:
+            self._state = self._index.state()
         return report
 
     def library(self, *, fresh: bool = False) -> Library:
-        """All cards, with the meanings that are there. Scans on first use, or if it is `fresh`."""
+        """All cards, with the meanings that are there.
+
+        Scans on first use, when the folders have changed, or if it is `fresh`.
+        """
         from ..catalog.library import Library
 
-        if fresh or self._scanned is None:
+        if fresh:
             self.scan()
+        else:
+            self._look_again()
         if self._library is None:
+            begun = self._clock()
+            # Before it is read: what is written meanwhile counts as new.
+            self._state = self._index.state()
             cards = [*self._index.cards(), *self._guests.values()]
             self._library = Library.of(cards, self._index.meanings())
+            self._loaded_at = self._clock()
+            self._loading = self._loaded_at - begun
         return self._library
 
     def welcome(self, cards: Sequence[Card]) -> None:
@@ -118,9 +157,8 @@ class Shelf:
             self._forget()
 
     def files(self) -> Sequence[FileRecord]:
-        """Every file, by path; broken ones too. Scans on first use."""
-        if self._scanned is None:
-            self.scan()
+        """Every file, by path; broken ones too. Scans as `library` does."""
+        self._look_again()
         return self._index.files()
 
     def known(self, path: Path) -> FileRecord | None:
@@ -220,7 +258,7 @@ class Shelf:
         if not self._settings.loras.background:
             return
         with contextlib.suppress(KizyError, OSError):
-            left = self._index.unfinished()
+            left = self._unfinished()
             if not left.hashes and not (left.meanings and _language_is_there()):
                 return
             lock = OwnerLock(worker_folder())
@@ -233,7 +271,7 @@ class Shelf:
     def learn_a_few(self) -> tuple[str, ...]:
         """Work out few meanings at once; what to say of those that stay unknown."""
         library = self.library()
-        many = self._index.unfinished().meanings
+        many = self._unfinished().meanings
         if not many or not _language_is_there():
             return ()
         pairs = zip(library.cards, library.known, strict=True)
@@ -246,6 +284,32 @@ class Shelf:
         if not self._settings.loras.background:
             return (f"{which} known by words only, as the setting loras.background is off.",)
         return (f"{which} known by words only; Kizy learns what they mean in the background.",)
+
+    def _look_again(self) -> None:
+        """Take notice of what has changed in the folders, and of what others wrote to the index."""
+        now, last = self._clock(), self._scanned
+        if last is None:
+            self.scan()
+            return
+        if now - self._looked_at < LOOK_SECONDS:
+            return
+        self._looked_at = now
+        age = now - self._scanned_at
+        often = GROWING_SECONDS if last.growing else SCAN_SECONDS
+        if last.folders.changed() or age > max(often, last.seconds / SHARE):
+            self.scan()
+        elif (
+            # Not at each batch of meanings that is worked out in the background.
+            now - self._loaded_at > max(GROWING_SECONDS, self._loading / SHARE)
+            and self._state != self._index.state()
+        ):
+            self._forget()
+
+    def _unfinished(self) -> Unfinished:
+        state = self._index.state()
+        if self._left is None or self._left[0] != state:
+            self._left = state, self._index.unfinished()
+        return self._left[1]
 
     def _within(self, only: Collection[str] | None) -> Library:
         """The library where what is out of reach cannot be used, and says so."""

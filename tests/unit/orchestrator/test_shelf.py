@@ -6,7 +6,8 @@ import json
 import math
 import os
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from kizy.orchestrator import shelf as module
 from kizy.orchestrator import shelf_worker
 from kizy.orchestrator.engines.comfy.records import OwnerLock
 from kizy.orchestrator.settings import LorasSettings, Settings
-from kizy.orchestrator.shelf import MARK, OUT_OF_REACH, Shelf, shelf_folders, worker_folder
+from kizy.orchestrator.shelf import (
+    MARK,
+    OUT_OF_REACH,
+    SCAN_SECONDS,
+    Shelf,
+    shelf_folders,
+    worker_folder,
+)
 
 XL = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
 SDXL = {f"{XL}.lora_down.weight": (4, 2048), f"{XL}.lora_up.weight": (640, 4)}
@@ -64,8 +72,11 @@ def by_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_language_is_there", lambda: False)
 
 
-def shelf(index: Index | None = None, **loras: Any) -> Shelf:
-    return Shelf(Settings(loras=LorasSettings(**{"background": False, **loras})), index=index)
+def shelf(
+    index: Index | None = None, clock: Callable[[], float] = time.monotonic, **loras: Any
+) -> Shelf:
+    settings = Settings(loras=LorasSettings(**{"background": False, **loras}))
+    return Shelf(settings, index=index, clock=clock)
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
@@ -113,12 +124,101 @@ def test_the_folders_are_kizys_comfyuis_a1111s_and_those_of_the_settings(kizy_ho
     ]
 
 
+class Clock:
+    """Time that passes when the test says so."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def long_ago(folder: Path) -> None:
+    """As if nothing had changed in the folder for long."""
+    os.utime(folder, (1_600_000_000, 1_600_000_000))
+
+
+def names(shelf: Shelf) -> list[str]:
+    return sorted(card.name for card in shelf.library().cards)
+
+
 def test_the_library_is_scanned_on_first_use_and_then_kept(ink: Path) -> None:
-    mine = shelf()
-    assert [card.name for card in mine.library().cards] == ["Ink Wash"]
+    long_ago(ink.parent)
+    clock = Clock()
+    mine = shelf(clock=clock)
+    library = mine.library()
+    assert names(mine) == ["Ink Wash"]
+    clock.now += 2
+    assert mine.library() is library
+    assert mine.library(fresh=True) is library
+
+
+def test_a_new_file_is_noticed_a_moment_later(ink: Path) -> None:
+    long_ago(ink.parent)
+    clock = Clock()
+    mine = shelf(clock=clock)
+    mine.library()
     write_lora(ink.with_name("b.safetensors"), "Other")
-    assert len(mine.library().cards) == 1
-    assert len(mine.library(fresh=True).cards) == 2
+    assert names(mine) == ["Ink Wash"]
+    clock.now += 2
+    assert names(mine) == ["Ink Wash", "Other"]
+    ink.unlink()
+    clock.now += 2
+    assert names(mine) == ["Other"]
+
+
+def test_a_folder_that_is_made_later_is_noticed(kizy_home: Path) -> None:
+    clock = Clock()
+    mine = shelf(clock=clock)
+    assert names(mine) == []
+    write_lora(kizy_home / "loras" / "deep" / "b.safetensors", "Other")
+    clock.now += 2
+    assert names(mine) == ["Other"]
+
+
+def test_a_file_that_comes_in_the_moment_of_the_scan_is_noticed(ink: Path) -> None:
+    clock = Clock()
+    mine = shelf(clock=clock)
+    mine.library()
+    moment = ink.parent.stat()
+    write_lora(ink.with_name("b.safetensors"), "Other")
+    os.utime(ink.parent, ns=(moment.st_atime_ns, moment.st_mtime_ns))
+    clock.now += 2
+    assert names(mine) == ["Ink Wash", "Other"]
+
+
+def test_a_file_that_is_written_to_in_place_is_noticed_after_a_while(ink: Path) -> None:
+    long_ago(ink.parent)
+    clock = Clock()
+    mine = shelf(clock=clock)
+    mine.library()
+    size = ink.stat().st_size
+    write_lora(ink, "Ink Wash 2")
+    assert ink.stat().st_size != size
+    long_ago(ink.parent)
+    clock.now += SCAN_SECONDS + 1
+    assert names(mine) == ["Ink Wash 2"]
+
+
+def test_a_broken_file_does_not_make_everything_be_read_again(ink: Path) -> None:
+    ink.with_name("broken.safetensors").write_bytes(b"no LoRA")
+    os.utime(ink.with_name("broken.safetensors"), (1_600_000_000, 1_600_000_000))
+    long_ago(ink.parent)
+    clock = Clock()
+    mine = shelf(clock=clock)
+    library = mine.library()
+    clock.now += SCAN_SECONDS + 1
+    assert mine.library() is library
+
+
+def test_meanings_that_another_process_works_out_are_noticed(ink: Path, language: None) -> None:
+    long_ago(ink.parent)
+    clock = Clock()
+    mine = shelf(clock=clock)
+    assert not mine.library().has_meanings
+    assert shelf().compute_meanings() > 0
+    clock.now += 10
+    assert mine.library().has_meanings
 
 
 def test_a_wish_gets_the_lora_that_it_speaks_of(ink: Path, by_words: None) -> None:
