@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -58,8 +59,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def release() -> None:
     """Give unused memory back to the system or the driver."""
+    import ctypes
     import gc
 
     gc.collect()
+    # glibc keeps what is freed for later; elsewhere there is no such call.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

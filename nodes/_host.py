@@ -172,12 +172,19 @@ def model_path(kind: str, name: str) -> Path | None:
     return Path(found) if found is not None else None
 
 
+TOLD = "kizy.told"
+"""The event that web/kizy.js shows on the node."""
+
+
 def show_text(node: str | None, text: str) -> None:
-    """A line of text on a node while it runs."""
+    """A line of text on a node of Kizy's while it runs.
+
+    ComfyUI's own (send_progress_text) makes the node larger each time it comes.
+    """
     server = getattr(import_module("server").PromptServer, "instance", None)
-    send = getattr(server, "send_progress_text", None)
-    if node is not None and send is not None:
-        send(text, node)
+    if node is not None and server is not None:
+        client = getattr(server, "client_id", None)
+        server.send_sync(TOLD, {"node": node, "text": text}, client)
 
 
 def sampler_names() -> tuple[list[str], list[str]]:

@@ -101,12 +101,14 @@ class KizyDetailer(io.ComfyNode):
                             options=[AS_THE_MODEL, *samplers],
                             default=AS_THE_MODEL,
                             optional=True,
+                            tooltip="How it gets from noise to a picture, as in KSampler.",
                         ),
                         io.Combo.Input(
                             "scheduler",
                             options=[AS_THE_MODEL, *schedulers],
                             default=AS_THE_MODEL,
                             optional=True,
+                            tooltip="How the noise is spread over the steps, as in KSampler.",
                         ),
                         io.Combo.Input(
                             "detector",
@@ -118,10 +120,17 @@ class KizyDetailer(io.ComfyNode):
                     ]
                 ),
             ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             outputs=[
-                io.Image.Output(display_name="image"),
+                io.Image.Output(display_name="image", tooltip="The pictures, improved."),
                 io.Mask.Output(display_name="mask", tooltip="Where the pictures may differ."),
-                io.Image.Output(display_name="found", tooltip="What was found, drawn on it."),
+                io.Image.Output(
+                    display_name="found",
+                    tooltip=(
+                        "What was found: green is drawn again, grey was left; with the numbers of "
+                        "their lines in prompts."
+                    ),
+                ),
             ],
         )
 
@@ -150,7 +159,6 @@ class KizyDetailer(io.ComfyNode):
 
         from ..core.errors import InputError
         from ..imaging.improve import STRENGTHS, changed_mask, show_found
-        from ..imaging.patch import put_together
         from .model_family import family_by_shapes
         from .tensors import as_picture, as_tensor, mask_picture, mask_tensor
 
@@ -171,33 +179,60 @@ class KizyDetailer(io.ComfyNode):
             scheduler=family.scheduler if scheduler == AS_THE_MODEL else scheduler,
             denoise=strength,
         )
+        _remember(cls.hidden, family, whole, settings, what, amount, prompts or "")
         brush = _Brush(model, clip, vae, positive, negative, settings, prompts or "")
-        results, masks, shown, told = [], [], [], []
+        # What no mask covers keeps its numbers, which are finer than a picture's.
+        results = image.detach().cpu().clone()
+        if results.shape[-1] < 3:
+            results = results[..., :1].repeat(1, 1, 1, 3)
+        masks = torch.zeros(results.shape[:3])
+        shown = torch.empty((*results.shape[:3], 3))
+        told: list[str] = []
         number = 0
-        for index in range(image.shape[0]):
-            picture = as_picture(image[index])
-            given = None if mask is None else mask_picture(mask, index)
-            plan = _plan(picture, given if what == MASK else None, family, detector)
+        for index in range(len(results)):
+            _host.raise_if_interrupted()
+            picture = as_picture(results[index])
+            given = mask_picture(mask, index) if what == MASK else None
+            plan = _plan(picture, given, family, detector)
             drawn = []
-            for at, crop in enumerate(plan.crops):
-                drawn.append(brush.draw(picture, crop, at, seed + number))
+            for crop, line in zip(plan.crops, plan.lines, strict=True):
+                drawn.append(brush.draw(picture, crop, line, seed + number))
                 number += 1
-            result = image[index]
-            changed = mask_tensor(changed_mask(picture.size, plan.crops))
             if drawn:
-                new = as_tensor(put_together(picture, plan.crops, drawn))[..., :3]
-                # What no mask covers keeps its numbers, which are finer than a picture's.
-                colours = torch.where(changed[..., None] > 0, new, image[index][..., :3].cpu())
-                result = torch.cat((colours, image[index][..., 3:].cpu()), dim=-1)
-            results.append(result.cpu())
-            masks.append(changed)
-            shown.append(as_tensor(show_found(picture, plan)))
-            several = f"Picture {index + 1}: " if image.shape[0] > 1 else ""
+                _put_into(results[index], picture, plan.crops, drawn)
+                masks[index] = mask_tensor(changed_mask(picture.size, plan.crops))
+            shown[index] = as_tensor(show_found(picture, plan))
+            several = f"Picture {index + 1}: " if len(results) > 1 else ""
             told.append(several + plan.sentence())
-        text = "\n".join(told)
-        return io.NodeOutput(
-            torch.stack(results), torch.stack(masks), torch.stack(shown), ui={"text": [text]}
-        )
+        told += brush.notices
+        return io.NodeOutput(results, masks, shown, ui={"text": ["\n".join(told)]})
+
+
+def _remember(
+    hidden: Any,
+    family: Family,
+    steps: int,
+    settings: _host.SamplerSettings,
+    what: str,
+    amount: str,
+    prompts: str,
+) -> None:
+    """For Kizy Save: what the pictures are improved with."""
+    from ..core.plan import ImproveStage
+    from .records import Improved, remember_improved
+
+    stage = ImproveStage(
+        what="faces" if what == FACES else "mask",
+        amount=amount,  # pyright: ignore[reportArgumentType]
+        strength=settings.denoise,
+        width=family.native_width,
+        height=family.native_height,
+        multiple=family.multiple,
+        prompts=tuple(line.strip() for line in prompts.splitlines()),
+    )
+    used = settings.cfg, settings.sampler, settings.scheduler
+    how = Improved(family.id, steps, *used, stage)
+    remember_improved(hidden.prompt or {}, str(hidden.unique_id), how)
 
 
 def _plan(
@@ -218,8 +253,27 @@ def _plan(
     return plan_faces(picture, capacity, found)
 
 
+def _put_into(
+    pixels: torch.Tensor, picture: Image.Image, crops: Sequence[Crop], drawn: Sequence[Image.Image]
+) -> None:
+    """Write what was drawn into (height, width, 3 or 4), 0 to 1, where the masks are not 0."""
+    import torch
+
+    from ..imaging.patch import put_together
+    from .tensors import as_tensor
+
+    new = put_together(picture, crops, drawn)
+    for crop in crops:
+        area = crop.area
+        right, bottom = area.left + area.width, area.top + area.height
+        there = pixels[area.top : bottom, area.left : right, :3]
+        colours = as_tensor(new.crop((area.left, area.top, right, bottom)))[..., :3]
+        inside = torch.from_numpy(area.mask > 0)[..., None]
+        there.copy_(torch.where(inside, colours.to(there.dtype), there))
+
+
 class _Brush:
-    """Draws a crop again; knows each line of prompts once."""
+    """Draws a crop again; knows each line of prompts once. `notices`: what is to be told."""
 
     def __init__(
         self,
@@ -235,8 +289,38 @@ class _Brush:
         self._positive, self._negative, self._settings = positive, negative, settings
         self._lines: Sequence[str] = [line.strip() for line in prompts.splitlines()]
         self._said: dict[str, Any] = {}
+        self.notices: list[str] = []
 
-    def draw(self, picture: Image.Image, crop: Crop, index: int, seed: int) -> Image.Image:
+    def draw(self, picture: Image.Image, crop: Crop, line: int, seed: int) -> Image.Image:
+        """Where memory runs out it is tried once more in all of it, and by itself alone.
+
+        Raises EngineError `out_of_memory`.
+        """
+        from ..core.errors import EngineError
+        from ..drawing.memory import is_out_of_memory
+
+        try:
+            return self._drawn(picture, crop, line, seed)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Behind the handler: until there, the error holds on to what was allocated.
+        _host.free_memory()
+        try:
+            drawn = self._drawn(picture, crop, line, seed)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            message = (
+                f"A part of {crop.width} x {crop.height} pixels needs more memory than is free, "
+                "even alone."
+            )
+            raise EngineError("out_of_memory", message) from error
+        if not self.notices:
+            self.notices.append("Memory ran out: other models were unloaded for it.")
+        return drawn
+
+    def _drawn(self, picture: Image.Image, crop: Crop, line: int, seed: int) -> Image.Image:
         from ..imaging.crops import cut_out, noise_mask
         from .tensors import as_picture, as_tensor, mask_tensor
 
@@ -244,7 +328,7 @@ class _Brush:
         drawn = _host.sample_again(
             self._model,
             self._vae,
-            self._conditioning(index),
+            self._conditioning(line),
             self._negative,
             pixels,
             mask_tensor(noise_mask(crop)),
@@ -253,10 +337,10 @@ class _Brush:
         )
         return as_picture(drawn[0])
 
-    def _conditioning(self, index: int) -> Any:
-        line = self._lines[index] if index < len(self._lines) else ""
-        if not line:
+    def _conditioning(self, line: int) -> Any:
+        text = self._lines[line] if line < len(self._lines) else ""
+        if not text:
             return self._positive
-        if line not in self._said:
-            self._said[line] = _host.encode_text(self._clip, line)
-        return self._said[line]
+        if text not in self._said:
+            self._said[text] = _host.encode_text(self._clip, text)
+        return self._said[text]

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from ..core.plan import ModelFile, Plan, PlannedLora, Reason
+from ..core.plan import DrawStage, ModelFile, Plan, PlannedLora, Reason, Stage
 from . import records
 
 _SEEDS = ("seed", "noise_seed")
 _TEXTS = ("text", "prompt", "clip_l", "t5xxl")
 _MODELS = ("ckpt_name", "unet_name", "gguf_name")
+DETAILER = "KizyDetailer"
 ANY_FAMILY = "unknown"
 
 
@@ -21,11 +22,12 @@ def plan_of(graph: Mapping[str, Any], node: str, width: int, height: int) -> Pla
     `width`, `height`: of the picture, in pixels.
     """
     nodes = list(records.above(graph, node))
-    sampler = next((found for found in nodes if _seed(graph, found[1]) is not None), None)
-    if sampler is None:
+    details = [found for found in nodes if found[1].get("class_type") == DETAILER]
+    drawing = (found for found in nodes if found not in details)
+    sampler = next((found for found in drawing if _seed(graph, found[1]) is not None), None)
+    if sampler is None and not details:
         return None
-    at, about = sampler
-    inputs = about.get("inputs") or {}
+    at, about = sampler or details[0]
     seed = _seed(graph, about)
     model = _model(graph, at)
     prompt, picks = _prompt(graph, at, "positive")
@@ -36,12 +38,22 @@ def plan_of(graph: Mapping[str, Any], node: str, width: int, height: int) -> Pla
         Reason(choice="loras", value=picked.card.name, why=picked.why)
         for picked, _, _ in picks.values()
     )
+    # From the first that was improved to the last.
+    improved = [found for at, _ in details[::-1] if (found := records.improved(graph, at))]
+    stages: list[Stage] = [stage.stage for stage in improved]
+    if sampler is not None or not stages:
+        stages.insert(0, DrawStage())
+    # Where a given picture was improved: what that was drawn with.
+    own = improved[-1] if improved and sampler is None else None
+    family = _family(model)
+    if family == ANY_FAMILY and improved:
+        family = improved[0].family
     return Plan(
         engine="comfyui",
         request_prompt=prompt,
         prompt=prompt,
         negative=negative,
-        family=_family(model),
+        family=family,
         model=ModelFile(name=model or "unknown"),
         loras=loras,
         width=_side(drawn[0], width),
@@ -50,10 +62,11 @@ def plan_of(graph: Mapping[str, Any], node: str, width: int, height: int) -> Pla
         output_height=height,
         count=1,
         seed=seed if seed is not None and seed >= 0 else 0,
-        steps=max(1, int(_number(graph, at, "steps") or 1)),
-        guidance=max(0.0, float(_number(graph, at, "cfg", "guidance") or 1.0)),
-        sampler=str(_text(graph, at, "sampler_name") or inputs.get("sampler_name") or "unknown"),
-        scheduler=str(_text(graph, at, "scheduler") or "unknown"),
+        steps=own.steps if own else max(1, int(_number(graph, at, "steps") or 1)),
+        guidance=own.guidance if own else _guidance(graph, at),
+        sampler=own.sampler if own else str(_text(graph, at, "sampler_name") or "unknown"),
+        scheduler=own.scheduler if own else str(_text(graph, at, "scheduler") or "unknown"),
+        stages=tuple(stages),
         reasons=reasons,
     )
 
@@ -70,6 +83,10 @@ def _seed(graph: Mapping[str, Any], about: Mapping[str, Any]) -> int | None:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
     return None
+
+
+def _guidance(graph: Mapping[str, Any], node: str) -> float:
+    return max(0.0, float(_number(graph, node, "cfg", "guidance") or 1.0))
 
 
 def _followed(graph: Mapping[str, Any], value: Any) -> Any:

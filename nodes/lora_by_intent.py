@@ -94,8 +94,8 @@ class KizyLoraByIntent(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="model"),
-                io.Clip.Output(display_name="clip"),
+                io.Model.Output(display_name="model", tooltip="With the LoRAs in it."),
+                io.Clip.Output(display_name="clip", tooltip="With the LoRAs in it."),
                 io.String.Output(
                     display_name="prompt", tooltip="Your prompt with the LoRAs' trigger words."
                 ),

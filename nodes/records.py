@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..catalog.select import Picked
+    from ..core.plan import ImproveStage
 
 KEPT = 256
 
-_decided: OrderedDict[str, Decided] = OrderedDict()
+_decided: OrderedDict[str, Decided | Improved] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -25,6 +26,18 @@ class Decided:
 
     prompt: str
     loras: tuple[tuple[Picked, float, float], ...]
+
+
+@dataclass(frozen=True)
+class Improved:
+    """What Kizy Detailer drew with: its own values where none were given."""
+
+    family: str
+    steps: int
+    guidance: float
+    sampler: str
+    scheduler: str
+    stage: ImproveStage
 
 
 def above(graph: Mapping[str, Any], node: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -50,17 +63,37 @@ def remember(
     prompt: str,
     loras: Sequence[tuple[Picked, float, float]],
 ) -> None:
-    """Keep what a node decided. ComfyUI runs it once for a graph, and then takes its cache."""
+    """Keep what was picked. ComfyUI runs a node once for a graph, and then takes its cache."""
+    _keep(graph, node, Decided(prompt, tuple(loras)))
+
+
+def remember_improved(graph: Mapping[str, Any], node: str, how: Improved) -> None:
+    """Keep what a picture was improved with."""
+    _keep(graph, node, how)
+
+
+def decided(graph: Mapping[str, Any], node: str) -> Decided | None:
+    """What the node picked for this graph; None: not known."""
+    found = _kept(graph, node)
+    return found if isinstance(found, Decided) else None
+
+
+def improved(graph: Mapping[str, Any], node: str) -> Improved | None:
+    """What the node improved with; None: not known."""
+    found = _kept(graph, node)
+    return found if isinstance(found, Improved) else None
+
+
+def _keep(graph: Mapping[str, Any], node: str, what: Decided | Improved) -> None:
     with _lock:
         key = _key(graph, node)
-        _decided[key] = Decided(prompt, tuple(loras))
+        _decided[key] = what
         _decided.move_to_end(key)
         while len(_decided) > KEPT:
             _decided.popitem(last=False)
 
 
-def decided(graph: Mapping[str, Any], node: str) -> Decided | None:
-    """What the node decided for this graph; None: not known."""
+def _kept(graph: Mapping[str, Any], node: str) -> Decided | Improved | None:
     with _lock:
         return _decided.get(_key(graph, node))
 

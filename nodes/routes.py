@@ -4,6 +4,7 @@
 |---|---|
 | GET /kizy/catalog | the LoRAs as Kizy reads them, as JSON |
 | POST /kizy/loras?name=NAME | takes a .safetensors LoRA as the body, into the loras folder |
+| GET /kizy/pictures | 204 if whoever asks may send pictures: asked before a large one is sent |
 | POST /kizy/pictures?set=SET&name=NAME | takes a zip or picture for training, into input |
 
 ComfyUI's own rules about origins hold for them. Where it listens beyond loopback they want a key:
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import CODES, KizyError
 from .lora_shelf import LoraShelf, listed_name
+from .uploads import FOLDER, PICTURES, SET, tidy_now_and_then
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -41,10 +43,7 @@ MAX_PICTURES = 4 << 30
 """Bytes of an archive with pictures."""
 SPARE = 1 << 30
 """Bytes that stay free on the disk."""
-PICTURES = (".zip", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
 SHA256 = re.compile(r"[0-9a-f]{64}")
-SET = re.compile(r"[0-9a-f]{8,32}")
-"""Names what is uploaded together."""
 _UNSAFE = re.compile(r"[^\w .()+\[\]-]+")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 LETTERS = 120
@@ -81,7 +80,9 @@ def add_routes(routes: web.RouteTableDef, place: Place) -> None:
         async def answer(request: web.Request) -> web.StreamResponse:
             try:
                 check_access(request, place)
-                return await handler(request)
+                answered = await handler(request)
+                await asyncio.to_thread(tidy_now_and_then, place.input())
+                return answered
             except RefusedError as refused:
                 values = {"message": refused.message, "fix": refused.fix}
                 return web.json_response({"error": values}, status=refused.status)
@@ -114,6 +115,11 @@ def add_routes(routes: web.RouteTableDef, place: Place) -> None:
         values = {"name": listed_name(taken, place.listed()), "sha256": sha256, "new": new}
         return web.json_response(values, status=201 if new else 200)
 
+    @routes.get("/kizy/pictures")
+    @answering
+    async def takes_pictures(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=204)
+
     @routes.post("/kizy/pictures")
     @answering
     async def pictures(request: web.Request) -> web.StreamResponse:
@@ -121,12 +127,13 @@ def add_routes(routes: web.RouteTableDef, place: Place) -> None:
         together = request.query.get("set", "")
         if not SET.fullmatch(together):
             raise RefusedError(400, "The upload has no set.", "Send set=, 8 to 32 hex digits.")
-        folder = place.input() / "kizy" / together
+        folder = place.input() / FOLDER / together
         temporary, sha256 = await received(request, folder, MAX_PICTURES)
         path = folder / f"{sha256[:8]}-{name}"
         await asyncio.to_thread(_moved, temporary, path)
-        values = {"name": f"kizy/{together}/{path.name}", "folder": f"kizy/{together}"}
-        return web.json_response(values | {"sha256": sha256}, status=201)
+        below = f"{FOLDER}/{together}"
+        values = {"name": f"{below}/{path.name}", "folder": below, "sha256": sha256}
+        return web.json_response(values, status=201)
 
 
 def check_access(request: web.Request, place: Place) -> None:

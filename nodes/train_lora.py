@@ -84,8 +84,10 @@ class KizyTrainLora(io.ComfyNode):
             ],
             outputs=[
                 io.String.Output(display_name="lora", tooltip="Its name in ComfyUI's lists."),
-                io.Image.Output(display_name="loss_curve"),
-                io.Image.Output(display_name="samples"),
+                io.Image.Output(display_name="loss_curve", tooltip="How the loss fell."),
+                io.Image.Output(
+                    display_name="samples", tooltip="What it drew while it learnt, step by step."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -112,6 +114,7 @@ class KizyTrainLora(io.ComfyNode):
         from ..core.errors import InputError
         from ..core.home import cache_folder
         from .training_process import TrainingProcess, error_of, interpreter, keep_pictures
+        from .uploads import tidy_now_and_then, used
 
         if not name.strip():
             raise InputError(
@@ -121,6 +124,8 @@ class KizyTrainLora(io.ComfyNode):
         if pictures is None and not places:
             fix = "Wire pictures in, press the button, or give a folder's path in the field files."
             raise InputError("request_invalid", "There are no pictures to learn from.", fix=fix)
+        used(places, _host.input_folder())
+        tidy_now_and_then(_host.input_folder())
         python = interpreter()
         own = cache_folder() / "comfyui-pictures" / uuid.uuid4().hex
         node = str(cls.hidden.unique_id)
@@ -204,11 +209,14 @@ def _paths(files: str) -> list[Path]:
 def _places(files: str) -> list[Path]:
     """The paths, each of which is there. Raises UnknownNameError `file_missing`."""
     from ..core.errors import UnknownNameError
+    from .uploads import FOLDER, KEPT
 
-    found = _paths(files)
+    found, uploads = _paths(files), _host.input_folder() / FOLDER
     for path in found:
         if not path.exists():
-            raise UnknownNameError("file_missing", f"There is nothing at {path}.")
+            days = f"What the button sent goes {KEPT / 86_400:.0f} days after its last use: "
+            fix = days + "choose the pictures again." if uploads in path.parents else None
+            raise UnknownNameError("file_missing", f"There is nothing at {path}.", fix=fix)
     return found
 
 

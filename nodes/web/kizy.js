@@ -1,5 +1,5 @@
-// What Kizy's nodes show in ComfyUI's page: their explanation, a button to choose pictures, and
-// one that unfolds what few people need.
+// What Kizy's nodes show in ComfyUI's page: their explanation and how they get on, a button to choose
+// pictures, and one that unfolds what few people need.
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { ComfyWidgets } from "../../scripts/widgets.js";
@@ -8,9 +8,12 @@ const EXPLAINED = "kizy_told";
 const PICTURES = ".zip,.png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff,.heic";
 const LINE = 14;
 const MOST_LINES = 22;
-// Lines of the explanation that have room in any case. It is there from the beginning: the page
-// puts previews behind what is there.
-const LINES = { KizyLoraByIntent: 8, KizyTrainLora: 2, KizyDetailer: 2 };
+// Lines of the place at the node's bottom. It is there from the beginning and holds the explanation,
+// and above the page's previews as many lines as they leave: so the node keeps its size.
+const LINES = { KizyLoraByIntent: 8, KizyTrainLora: 9, KizyDetailer: 8 };
+const LINES_BESIDE_PICTURE = 3;
+// The page's own widget for previews (useNodeCanvasImagePreview).
+const PREVIEW = "$$canvas-image-preview";
 
 const WORDS = {
   en: {
@@ -18,6 +21,7 @@ const WORDS = {
     of: (number, all, name) => `${number} of ${all}: ${name}`,
     failed: "The pictures did not arrive",
     answered: (status) => `ComfyUI answered ${status}.`,
+    large: "The file is too large for this ComfyUI: start it with a larger --max-upload-size.",
     more: "more options",
     fewer: "fewer options",
     KizyLoraByIntent: "After a run: what was picked, and why.",
@@ -29,17 +33,30 @@ const WORDS = {
     of: (number, all, name) => `${number} von ${all}: ${name}`,
     failed: "Die Bilder sind nicht angekommen",
     answered: (status) => `ComfyUI hat mit ${status} geantwortet.`,
+    large: "Die Datei ist für dieses ComfyUI zu groß: starte es mit einem größeren --max-upload-size.",
     more: "mehr Optionen",
     fewer: "weniger Optionen",
     KizyLoraByIntent: "Nach dem Ausführen: was gewählt wurde, und warum.",
     KizyTrainLora: "Nach dem Ausführen: wie es ging.",
     KizyDetailer: "Nach dem Ausführen: was gefunden wurde.",
   },
+  zh: {
+    choose: "选择图片或 zip",
+    of: (number, all, name) => `第 ${number} 个，共 ${all} 个：${name}`,
+    failed: "图片没有送达",
+    answered: (status) => `ComfyUI 返回了 ${status}。`,
+    large: "文件对这个 ComfyUI 来说太大：请用更大的 --max-upload-size 启动它。",
+    more: "更多选项",
+    fewer: "收起选项",
+    KizyLoraByIntent: "运行后：选了什么，以及为什么。",
+    KizyTrainLora: "运行后：训练情况。",
+    KizyDetailer: "运行后：找到了什么。",
+  },
 };
 
 function words() {
   const locale = app.extensionManager?.setting?.get("Comfy.Locale") ?? "en";
-  return WORDS[locale.split("-")[0]] ?? WORDS.en;
+  return WORDS[locale] ?? WORDS.en;
 }
 
 function say(severity, summary, detail) {
@@ -82,11 +99,42 @@ function addExplanation(node) {
     area.placeholder = words()[node.comfyClass];
   }
   widget.options.getMinHeight = () => {
+    if (isPictured(node)) return LINES_BESIDE_PICTURE * LINE + 12;
     const letters = Math.max(20, (node.size[0] - 50) / 5.6);
     const lines = String(widget.value ?? "").split("\n");
     const shown = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / letters)), 0);
     return Math.min(MOST_LINES, Math.max(LINES[node.comfyClass], shown)) * LINE + 12;
   };
+  // What more room a larger node has is the picture's.
+  widget.options.getMaxHeight = () => (isPictured(node) ? widget.options.getMinHeight() : undefined);
+  keepRoomForPreviews(node);
+}
+
+function isPictured(node) {
+  return node.widgets?.some((one) => one.name === PREVIEW) ?? false;
+}
+
+// The page's widget for previews would make the node larger by its own least height.
+function keepRoomForPreviews(node) {
+  const add = node.addCustomWidget;
+  node.addCustomWidget = function (widget, ...rest) {
+    const added = add.call(this, widget, ...rest);
+    if (widget.name === PREVIEW) {
+      const lines = LINES[this.comfyClass] - LINES_BESIDE_PICTURE;
+      (added ?? widget).computeLayoutSize = () => ({ minHeight: lines * LINE - 4, minWidth: 1 });
+    }
+    return added;
+  };
+}
+
+// What the sampler showed last of a part says nothing once the whole picture is there.
+function removePreview(node) {
+  const at = node.widgets?.findIndex((one) => one.name === PREVIEW) ?? -1;
+  node.imgs = undefined;
+  if (at < 0) return;
+  node.widgets[at].onRemove?.();
+  node.widgets.splice(at, 1);
+  app.graph?.setDirtyCanvas(true, true);
 }
 
 function showText(node, text) {
@@ -96,25 +144,46 @@ function showText(node, text) {
   requestAnimationFrame(() => grow(node));
 }
 
+// "12:5" is node 5 of the subgraph that node 12 is.
+function nodeOf(id) {
+  let graph = app.graph, node;
+  for (const part of String(id).split(":")) {
+    node = graph?.getNodeById(Number(part));
+    graph = node?.subgraph;
+  }
+  return node;
+}
+
 async function problemOf(answer) {
   const said = await answer.json().catch(() => ({}));
   const why = [said.error?.message, said.error?.fix].filter(Boolean).join(" ");
-  return new Error(why || words().answered(answer.status));
+  const otherwise = answer.status === 413 ? words().large : words().answered(answer.status);
+  return new Error(why || otherwise);
 }
 
-async function send(file, set) {
+// Kizy's route wants a key where others reach ComfyUI; ComfyUI's own takes what the page sends, up
+// to its --max-upload-size. It is asked first: a refusal that comes while a large file is on its way
+// breaks the connection.
+async function sender() {
+  const answer = await api.fetchApi("/kizy/pictures");
+  return answer.ok ? sendToKizy : sendToComfyUI;
+}
+
+async function sendToKizy(file, set) {
   const query = new URLSearchParams({ set, name: file.name });
   const answer = await api.fetchApi(`/kizy/pictures?${query}`, { method: "POST", body: file });
-  if (answer.ok) return answer.json();
-  // Kizy's route wants a key where others reach ComfyUI; ComfyUI's own takes what the page sends.
-  if (answer.status !== 401 && answer.status !== 403) throw await problemOf(answer);
+  if (!answer.ok) throw await problemOf(answer);
+  return answer.json();
+}
+
+async function sendToComfyUI(file, set) {
   const form = new FormData();
   const folder = `kizy/${set}`;
   form.append("image", file, file.name);
   form.append("subfolder", folder);
-  const second = await api.fetchApi("/upload/image", { method: "POST", body: form });
-  if (!second.ok) throw await problemOf(second);
-  const kept = await second.json();
+  const answer = await api.fetchApi("/upload/image", { method: "POST", body: form });
+  if (!answer.ok) throw await problemOf(answer);
+  const kept = await answer.json();
   return { name: `${kept.subfolder}/${kept.name}`, folder };
 }
 
@@ -124,6 +193,7 @@ async function upload(files, field, button) {
   const set = Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
   let last;
   try {
+    const send = await sender();
     for (const [number, file] of files.entries()) {
       button.label = words().of(number + 1, files.length, file.name);
       app.graph.setDirtyCanvas(true, false);
@@ -198,6 +268,12 @@ function foldAdvanced(node) {
 
 app.registerExtension({
   name: "Kizy.Nodes",
+  setup() {
+    api.addEventListener("kizy.told", ({ detail }) => {
+      const node = nodeOf(detail.node);
+      if (node?.comfyClass in LINES) showText(node, detail.text);
+    });
+  },
   async beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name?.startsWith("Kizy")) return;
     const executed = nodeType.prototype.onExecuted;
@@ -205,6 +281,10 @@ app.registerExtension({
       executed?.call(this, message, ...rest);
       const text = message?.text;
       if (text) showText(this, Array.isArray(text) ? text.join("\n") : String(text));
+      // The last preview may still be on its way.
+      if (this.comfyClass === "KizyDetailer") {
+        for (const wait of [0, 500, 1500]) setTimeout(() => removePreview(this), wait);
+      }
     };
   },
   nodeCreated(node) {

@@ -14,44 +14,25 @@ import requests
 import torch
 from kizy.core.picture_files import read_plan
 from kizy.core.request import GenerationRequest
-from kizy.drawing.starter_model import StarterModel
 from kizy.orchestrator.app import App
 from kizy.orchestrator.settings import ServerSettings, Settings
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import save_file
 
 from tests.integration.conftest import JOB_SECONDS, ComfyUIError
-from tests.unit.drawing.builders import CPU, lora_pairs
+from tests.integration.node_graphs import (
+    CHECKPOINT,
+    detail_graph,
+    detailed,
+    lora_file,
+    node,
+    smiley,
+)
 
 if TYPE_CHECKING:
     from .conftest import RunningComfyUI
 
 pytestmark = pytest.mark.integration
-
-CHECKPOINT = "kizy-starter.safetensors"
-
-
-def node(kind: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": kind, "inputs": inputs}
-
-
-def lora_file(path: Path, name: str, trigger: str, about: str, **changes: Any) -> Path:
-    """A LoRA of random weights for the starter's attention, described as trainers describe it."""
-    weights = StarterModel("starter", CPU).lora_weights()
-    chosen = {key: value for key, value in weights.items() if "attn2" in key}
-    tensors: dict[str, torch.Tensor] = {}
-    for key, (up, down) in lora_pairs(chosen, size=0.05).items():
-        tensors[f"{key}.lora_up.weight"] = up.contiguous()
-        tensors[f"{key}.lora_down.weight"] = down.contiguous()
-        tensors[f"{key}.alpha"] = torch.tensor(2.0)
-    metadata = {
-        "modelspec.title": name,
-        "modelspec.description": about,
-        "modelspec.trigger_phrase": trigger,
-        "modelspec.architecture": "kizy-starter/lora",
-    }
-    save_file(tensors | changes, path, metadata)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -269,53 +250,6 @@ def test_a_lora_reaches_the_server_and_is_listed_at_once(
     assert "fix" in answer.json()["error"]
 
 
-def smiley(size: int) -> Image.Image:
-    picture = Image.new("RGB", (size, size), "#4a90d9")
-    pen = ImageDraw.Draw(picture)
-    pen.ellipse((size * 0.1, size * 0.1, size * 0.9, size * 0.9), fill="#ffcc33")
-    for x in (0.36, 0.64):
-        pen.ellipse((size * (x - 0.06), size * 0.34, size * (x + 0.06), size * 0.5), fill="#40300a")
-    pen.arc((size * 0.3, size * 0.4, size * 0.7, size * 0.75), 20, 160, "#40300a", size // 20)
-    return picture
-
-
-def detail_graph(image: str, **inputs: Any) -> dict[str, dict[str, Any]]:
-    """A picture whose parts are drawn again; saved without loss."""
-    given = {"what": "faces", "amount": "normal", "seed": 3, "steps": 4} | inputs
-    return {
-        "model": node("CheckpointLoaderSimple", ckpt_name=CHECKPOINT),
-        "text": node("CLIPTextEncode", clip=["model", 1], text="a smiling face"),
-        "image": node("LoadImage", image=image),
-        "detail": node(
-            "KizyDetailer",
-            image=["image", 0],
-            model=["model", 0],
-            clip=["model", 1],
-            vae=["model", 2],
-            positive=["text", 0],
-            negative=["text", 0],
-            **given,
-        ),
-        "saved": node("SaveImage", images=["detail", 0], filename_prefix="detail"),
-        "mask": node("MaskToImage", mask=["detail", 1]),
-        "mask_saved": node("SaveImage", images=["mask", 0], filename_prefix="mask"),
-        "found": node("PreviewImage", images=["detail", 2]),
-    }
-
-
-def detailed(
-    comfyui: RunningComfyUI, graph: dict[str, dict[str, Any]]
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """The picture, the mask of what may differ, and what the node says."""
-    outputs = comfyui.run(graph)
-    arrays = []
-    for key in ("saved", "mask_saved"):
-        (file,) = outputs[key]["images"]
-        with Image.open(BytesIO(comfyui.get("/view", **file).content)) as picture:
-            arrays.append(np.asarray(picture.convert("RGB")))
-    return arrays[0], arrays[1][..., 0], outputs["detail"]["text"][0]
-
-
 def test_faces_are_drawn_again_and_nothing_else_changes(comfyui: RunningComfyUI) -> None:
     picture = Image.new("RGB", (600, 400), "#4a90d9")
     picture.paste(smiley(160), (60, 100))
@@ -427,10 +361,48 @@ def test_an_empty_mask_changes_nothing(comfyui: RunningComfyUI) -> None:
     assert mask.max() == 0
 
 
-def test_wires_that_do_not_fit_are_refused_before_anything_runs(comfyui: RunningComfyUI) -> None:
+@pytest.mark.parametrize(
+    ("at", "wire", "source"),
+    [
+        ("detail", "image", ["model", 0]),
+        ("detail", "mask", ["image", 0]),
+        ("detail", "vae", ["model", 1]),
+        ("detail", "positive", ["model", 1]),
+        ("kizy", "model", ["image", 0]),
+        ("kizy", "clip", ["model", 2]),
+        ("train", "pictures", ["model", 0]),
+        ("kept", "images", ["text", 0]),
+    ],
+)
+def test_wires_that_do_not_fit_are_refused_before_anything_runs(
+    comfyui: RunningComfyUI, at: str, wire: str, source: list[Any]
+) -> None:
     graph = detail_graph(comfyui.put_input(smiley(128), "wires.png"))
-    graph["detail"]["inputs"]["image"] = ["model", 0]
+    graph["kizy"] = graph_of("soup")["kizy"]
+    graph["told"] = node("PreviewAny", source=["kizy", 3])
+    words = {"name": "x", "about": "", "files": "", "goal": "auto", "quality": "draft"}
+    graph["train"] = node("KizyTrainLora", **words, base="auto")
+    graph["kept"] = node("KizySave", images=["detail", 0], filename_prefix="Kizy/wires")
+    graph[at]["inputs"][wire] = source
     with pytest.raises(ComfyUIError, match="mismatch"):
+        comfyui.run({key: graph[key] for key in above(graph, at)})
+
+
+def above(graph: dict[str, Any], at: str) -> set[str]:
+    """The node, what it is fed by, and a node that has it run."""
+    found, waiting = set(), [at, {"detail": "saved", "kizy": "told"}.get(at, at)]
+    while waiting:
+        key = waiting.pop()
+        found.add(key)
+        links = (value for value in graph[key]["inputs"].values() if isinstance(value, list))
+        waiting += [link[0] for link in links if link[0] not in found]
+    return found
+
+
+def test_wires_that_are_missing_are_refused_before_anything_runs(comfyui: RunningComfyUI) -> None:
+    graph = detail_graph(comfyui.put_input(smiley(128), "wires.png"))
+    del graph["detail"]["inputs"]["vae"]
+    with pytest.raises(ComfyUIError, match="Required input is missing"):
         comfyui.run(graph)
 
 

@@ -102,6 +102,13 @@ class TestPlanning:
             "1 face found, 0 drawn again; 1 left as it is: already sharp."
         )
 
+    def test_a_line_of_prompts_belongs_to_every_face_but_tiny_ones(self) -> None:
+        fine = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3)).astype(np.uint8)
+        tiny, sharp, small = self.face(10, 8), self.face(60, 1200), self.face(1380, 80)
+        planned = plan_faces(Image.fromarray(fine), SDXL, [tiny, sharp, small])
+        assert planned.lines == (1,)
+        assert [(one.why, one.line) for one in planned.skipped] == [("small", None), ("sharp", 0)]
+
     def test_a_blurred_one_of_that_size_is_drawn(self, noise: Noise) -> None:
         picture = noise(60, 60).resize((1500, 1500), Image.Resampling.BICUBIC)
         assert len(plan_faces(picture, SDXL, [self.face(100, 1200)]).crops) == 1
@@ -129,6 +136,14 @@ class TestPlanning:
         shown = show_found(picture, planned)
         assert shown.size == picture.size
         assert shown.mode == "RGB"
+
+    def test_where_several_are_drawn_each_has_its_number(self) -> None:
+        picture = Image.new("RGB", (600, 400), "white")
+        one, other = self.face(60, 100), self.face(300, 100)
+        alone = np.asarray(show_found(picture, plan_faces(picture, SDXL, [one])))
+        both = np.asarray(show_found(picture, plan_faces(picture, SDXL, [one, other])))
+        left = (slice(None), slice(0, 200))
+        assert (alone[left] != both[left]).any()
 
 
 def test_detail_is_lost_by_a_sharp_picture_and_not_by_a_soft_one() -> None:

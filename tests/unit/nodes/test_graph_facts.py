@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from kizy.catalog.card import Card
 from kizy.catalog.select import Picked
+from kizy.core.plan import DrawStage, ImproveStage
 from kizy.nodes import records
 from kizy.nodes.graph_facts import plan_of
 from kizy.nodes.model_family import file_of_model
@@ -118,6 +119,45 @@ def test_what_was_decided_for_another_graph_is_not(graph: Graph) -> None:
 def test_a_picture_from_no_sampler_has_no_plan() -> None:
     graph = {"1": node("LoadImage", image="a.png"), "2": node("KizySave", images=["1", 0])}
     assert plan_of(graph, "2", 64, 64) is None
+
+
+STAGE = ImproveStage(
+    what="faces", amount="normal", strength=0.4, width=512, height=512, multiple=64
+)
+
+
+def detailer(image: list[Any], **inputs: Any) -> dict[str, Any]:
+    """As the page sends it: 0 and a name mean what the node finds best."""
+    given = {"what": "faces", "amount": "normal", "seed": 7, "steps": 0, "cfg": 0.0}
+    given |= {"sampler": "as the model likes it", "scheduler": "as the model likes it"} | inputs
+    wires = {"model": ["10", 0], "clip": ["10", 1], "vae": ["4", 2]}
+    return node("KizyDetailer", image=image, **wires, positive=["6", 0], negative=["7", 0], **given)
+
+
+def test_a_picture_that_was_drawn_and_improved_tells_of_both(graph: Graph) -> None:
+    graph["11"] = detailer(["8", 0])
+    graph["9"]["inputs"]["images"] = ["11", 0]
+    how = records.Improved("sdxl", 30, 6.0, "euler", "simple", STAGE)
+    records.remember_improved(graph, "11", how)
+    plan = plan_of(graph, "9", 512, 768)
+    assert plan is not None
+    assert (plan.seed, plan.steps, plan.guidance, plan.sampler) == (41, 20, 7.5, "dpmpp_2m")
+    assert plan.stages == (DrawStage(), STAGE)
+
+
+def test_a_given_picture_that_was_improved_tells_what_drew_its_parts(graph: Graph) -> None:
+    graph["4"]["inputs"]["ckpt_name"] = "somebodys_mix.safetensors"
+    graph["12"] = node("LoadImage", image="a.png")
+    graph["11"] = detailer(["12", 0])
+    graph["9"]["inputs"]["images"] = ["11", 0]
+    how = records.Improved("sdxl", 30, 6.0, "euler", "simple", STAGE)
+    records.remember_improved(graph, "11", how)
+    plan = plan_of(graph, "9", 512, 768)
+    assert plan is not None
+    assert (plan.seed, plan.steps, plan.guidance) == (7, 30, 6.0)
+    assert (plan.sampler, plan.scheduler, plan.family) == ("euler", "simple", "sdxl")
+    assert (plan.prompt, plan.negative) == ("a fox", "blurry")
+    assert plan.stages == (STAGE,)
 
 
 def test_a_circle_ends() -> None:

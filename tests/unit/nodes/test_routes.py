@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,3 +203,22 @@ def test_pictures_for_training_go_into_a_set(comfy: Comfy) -> None:
     assert (comfy.base / "input" / told["name"]).read_bytes() == b"PK\x05\x06"
     assert comfy.post("/kizy/pictures?set=../x&name=a.zip", b"x")[0] == 400
     assert comfy.post("/kizy/pictures?set=0123456789abcdef&name=a.exe", b"x")[0] == 400
+
+
+def test_whether_pictures_are_taken_is_told_before_they_are_sent(comfy: Comfy) -> None:
+    assert comfy.get("/kizy/pictures") == (204, None)
+    comfy.addresses = ("0.0.0.0",)
+    assert comfy.get("/kizy/pictures")[0] == 403
+    comfy.key = "secret"
+    assert comfy.get("/kizy/pictures")[0] == 401
+    assert comfy.get("/kizy/pictures", Authorization="Bearer secret")[0] == 204
+
+
+def test_old_uploads_go_when_a_route_is_used(comfy: Comfy) -> None:
+    old = comfy.base / "input" / "kizy" / "0123456789abcdef"
+    old.mkdir(parents=True)
+    (old / "cats.zip").write_bytes(b"PK")
+    for path in (old / "cats.zip", old):
+        os.utime(path, (0, 0))
+    comfy.post("/kizy/pictures?set=fedcba9876543210&name=a.zip", b"PK")
+    assert [path.name for path in (comfy.base / "input" / "kizy").iterdir()] == ["fedcba9876543210"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import uuid
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ from typing import Any
 
 import pytest
 from kizy.core.picture_files import read_plan
-from kizy.core.plan import ModelFile, Plan
+from kizy.core.plan import ImproveStage, InputPicture, ModelFile, Plan, PlannedStart
 from kizy.orchestrator.engines.base import Handle
 from kizy.orchestrator.engines.comfy.address import Address
 from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.engine import ComfyEngine, prompt_of
+from kizy.orchestrator.engines.comfy.engine import ComfyEngine, part_of, prompt_of
 from kizy.orchestrator.engines.comfy.pool import Pool
 from kizy.orchestrator.storage.pictures import PictureFolder
+from PIL import Image
 
 from tests.fakes.comfyui import FakeComfyUI
 from tests.unit.orchestrator.comfy.builders import (
@@ -168,6 +170,32 @@ def test_out_of_memory_is_met_once_by_decoding_in_tiles(studio: Studio, fake: Fa
     assert end_of(events).state == "succeeded"
     assert [event.code for event in of_kind(events, "notice")] == ["less_memory"]
     assert fake.ran(job_id, "VAEDecodeTiled") == 1
+
+
+def test_where_memory_ran_out_for_a_part_of_a_picture_the_next_ones_begin_in_tiles(
+    studio: Studio, fake: FakeComfyUI, tmp_path: Path
+) -> None:
+    fake.faults.out_of_memory("VAEDecode", times=None)
+    picture, mask = Image.new("RGB", (200, 100), "teal"), Image.new("L", (200, 100))
+    mask.paste(255, (20, 30, 60, 70))
+    mask.paste(255, (130, 30, 170, 70))
+    values = {"what": "mask", "amount": "normal", "strength": 0.4, "multiple": 64}
+    values |= {"width": 64, "height": 64, "mask": kept(mask, tmp_path / "mask.png")}
+    start = PlannedStart(picture=kept(picture, tmp_path / "start.png"), strength=0)
+    size = {"output_width": 200, "output_height": 100}
+    job_id = studio.start(plan_of(start=start, stages=(ImproveStage(**values),), **size))
+    events = studio.events(job_id)
+    assert end_of(events).state == "succeeded"
+    codes = [event.code for event in of_kind(events, "notice")]
+    assert codes == ["improved", "less_memory"]
+    parts = [part_of(job_id, number) for number in (1, 2)]
+    assert fake.requests.count("POST /prompt") == 3
+    assert [fake.ran(part, "VAEDecodeTiled") for part in parts] == [1, 1]
+
+
+def kept(picture: Image.Image, path: Path) -> InputPicture:
+    picture.save(path)
+    return InputPicture(path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_out_of_memory_that_stays_fails_with_a_fix(studio: Studio, fake: FakeComfyUI) -> None:
