@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from .encoder import PROMPT_TOKENS, WIDTH, embed, encode
+from .encoder import PROMPT_TOKENS, WIDTH, embed, encode, release
 
-__all__ = ["PROMPT_TOKENS", "WIDTH", "available", "embed", "encode"]
+__all__ = ["PROMPT_TOKENS", "WIDTH", "available", "embed", "encode", "release"]
 
 
 def available() -> bool:

@@ -147,3 +147,8 @@ def embed(sentences: Sequence[str]) -> np.ndarray:
 def encode(prompts: Sequence[str]) -> torch.Tensor:
     """Token states of prompts; see `Encoder.encode`."""
     return encoder().encode(prompts)
+
+
+def release() -> None:
+    """Let go of the weights, about 90 MB; the next call loads them again."""
+    encoder.cache_clear()

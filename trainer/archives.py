@@ -32,7 +32,8 @@ _LONGEST_ENTRY = 512
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Python unpacks these piece by piece; of bzip2 and LZMA a small piece can fill the memory."""
 _ENCRYPTED = 0x1
-_MADE_ON_UNIX = 3
+_MADE_ON_UNIX = (3, 19)
+"""Unix and macOS: their entries tell what kind of file they are."""
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _BLOCK = 1 << 20
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
@@ -132,7 +133,7 @@ def _why_not(info: zipfile.ZipInfo, name: str) -> str | None:
         return "has a name that is not allowed in an archive"
     if ".." in PurePosixPath(name).parts:
         return "has a name that leads out of the archive"
-    kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system == _MADE_ON_UNIX else 0
+    kind = stat.S_IFMT(info.external_attr >> 16) if info.create_system in _MADE_ON_UNIX else 0
     if kind == stat.S_IFLNK:
         return "is a link"
     if kind not in (0, stat.S_IFREG):
@@ -168,7 +169,8 @@ def _check_end(file: IO[bytes], path: Path, limits: Limits) -> None:
                     values = _END64.unpack(large)
                     count, size = max(count, values[7]), max(size, values[8])
     if count > limits.entries or size > limits.entries * _LONGEST_ENTRY:
-        raise _too_many(path, max(count, size // _SMALLEST_ENTRY), limits)
+        many = count > limits.entries
+        raise _too_many(path, count if many else size // _SMALLEST_ENTRY, limits)
 
 
 def _too_many(path: Path, count: int, limits: Limits) -> InputError:

@@ -8,11 +8,12 @@ is `lora_unet_` and its path with underscores, where SDXL's path is the original
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..core.errors import ModelFileError
 from ..core.files import replacing, storage_errors
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     import torch
 
 Part = Literal["unet", "text_encoder", "text_encoder_2"]
+
+_DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64",
+    "int32": "I32", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+"""torch's names of what LoRAs and optimizers hold, and those of the safetensors format."""
 
 _SDXL_PREFIX = {"text_encoder": "lora_te1_", "text_encoder_2": "lora_te2_"}
 
@@ -47,15 +54,17 @@ def kohya_module(part: Part, module: str, family: str) -> str:
 def kohya_tensors(
     pairs: Mapping[tuple[Part, str], Pair], family: str, alpha: float, dtype: torch.dtype
 ) -> dict[str, torch.Tensor]:
-    """The tensors of the file, on the CPU, by name. `alpha` is written as it was trained with."""
+    """The tensors of the file, on the CPU, by name. `alpha` is written as it was trained with.
+
+    Where nothing has to be converted they are those of the training, and go on with it.
+    """
     import torch
 
     tensors: dict[str, torch.Tensor] = {}
     for (part, module), pair in pairs.items():
         name = kohya_module(part, module, family)
         for end, value in ((".lora_down.weight", pair.down), (".lora_up.weight", pair.up)):
-            # A copy: the file must not change while the training goes on.
-            tensors[name + end] = value.detach().to("cpu", dtype, copy=True).contiguous()
+            tensors[name + end] = value.detach().to("cpu", dtype)
         tensors[name + ".alpha"] = torch.tensor(alpha, dtype=dtype)
     return dict(sorted(tensors.items()))
 
@@ -67,19 +76,47 @@ def tensor_hash(data: bytes) -> str:
 
 
 def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Write the file whole or not at all. Raises StorageError."""
-    from safetensors.torch import save
+    """Write the file whole or not at all. Raises StorageError.
 
-    data = save(dict(tensors), dict(metadata))
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    Piece by piece: safetensors' own `save` would hold all of it twice more, in the midst of a
+    training, and its `save_file` leaves files of its own behind when it is killed.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in _in_order(tensors):
+        tensor = tensors[name]
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        dtype = _DTYPES[str(tensor.dtype).removeprefix("torch.")]
+        header[name] = {
+            "dtype": dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in _in_order(tensors):
+            file.write(_bytes_of(tensors[name]))
 
 
 def hash_of(tensors: Mapping[str, torch.Tensor]) -> str:
     """`tensor_hash` of the file that would hold these tensors."""
-    from safetensors.torch import save
+    digest = sha256()
+    for name in _in_order(tensors):
+        digest.update(_bytes_of(tensors[name]))
+    return digest.hexdigest()
 
-    return tensor_hash(save(dict(tensors)))
+
+def _in_order(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    """Large numbers first, so that each lies at a multiple of its size; then by name."""
+    return sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    import torch
+
+    return memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -20,8 +22,9 @@ from .signatures import HEAD, is_heif
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "JPEG2000")
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError,
-           OverflowError, MemoryError, RuntimeError, NotImplementedError)  # fmt: skip
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError,
+           AttributeError, AssertionError, MemoryError, RuntimeError, struct.error, zlib.error,
+           Image.DecompressionBombError)  # fmt: skip
 """What decoders raise on files that are damaged, or made to look so."""
 
 _ORIENTATION = 0x0112

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.files import replacing, sha256_of, write_new
@@ -30,14 +31,24 @@ def publish(folder: Path, plan: TrainingPlan) -> Path:
         with replacing(path) as temporary:
             temporary.write_bytes(data)
     else:
-        names = itertools.chain(
-            [f"{plan.slug}.safetensors"],
-            (f"{plan.slug}-{number}.safetensors" for number in range(2, 10_000)),
-        )
-        path = write_new(loras_folder(), names, data)
+        # Killed between the file and the note, it is there already.
+        same = next((x for x in _taken(plan.slug) if sha256_of(x) == digest), None)
+        path = same or write_new(loras_folder(), _names(plan.slug), data)
     with replacing(folder / NOTE) as temporary:
         temporary.write_text(json.dumps({"path": str(path), "sha256": digest}), encoding="utf-8")
     return path
+
+
+def _names(slug: str) -> Iterator[str]:
+    yield f"{slug}.safetensors"
+    for number in range(2, 10_000):
+        yield f"{slug}-{number}.safetensors"
+
+
+def _taken(slug: str) -> Iterator[Path]:
+    """The files under those names, up to the first that is free."""
+    paths = (loras_folder() / name for name in _names(slug))
+    return itertools.takewhile(Path.is_file, paths)
 
 
 def _published(folder: Path) -> tuple[Path, str] | None:

@@ -17,6 +17,7 @@ from ..core.errors import InputError
 from ..core.plan import ModelFile, Reason
 from ..core.request import TrainingRequest
 from .engines.builtin import FAMILIES as BUILTIN_FAMILIES
+from .engines.kohya_command import SCRIPTS
 from .goal import infer_goal
 from .limits import DEFAULT, Limits
 from .memory import GIB, SMALL_GIB, Machine
@@ -216,7 +217,7 @@ class _Choice:
     def _text_rate(self, row: FamilyRules, goal: Goal) -> float | None:
         rate = row.text_encoder_learning_rate.get(goal)
         if rate is None:
-            why = "the text is read once and kept, which saves time and memory"
+            why = "the text encoder stays as it is, which saves time and memory"
             self.because("trained", "the drawing network alone", why)
         else:
             why = f"{_A[goal]} has a name, which the text encoder learns at {rate:g}"
@@ -289,7 +290,8 @@ class _Choice:
     def _dropout(self, row: FamilyRules, engine: EngineName, text_rate: float | None) -> float:
         if row.caption_dropout == 0:
             return 0.0
-        if engine == "kohya" and text_rate is None:
+        script = SCRIPTS.get(self.base.family or "")
+        if engine == "kohya" and text_rate is None and script is not None and script.caches_text:
             self.because("caption dropout", 0, "sd-scripts has none while it keeps the text")
             return 0.0
         why = "now and then without a caption, so that guidance still works"

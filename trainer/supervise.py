@@ -64,6 +64,9 @@ def start(run: RunFolder, engine: TrainerEngine) -> TrainingHandle:
         run.stop_file.unlink(missing_ok=True)
         # What a killed process left running would train into the same folder.
         end_child(run.path)
+        # Nor does anybody finish the files that it had begun.
+        for begun in run.path.rglob(".*.part"):
+            begun.unlink(missing_ok=True)
         begin = run.events.stat().st_size if run.events.exists() else 0
         words = engine.process(run.path)
         with run.log.open("ab") as log:

@@ -113,8 +113,12 @@ class Trainer:
         return run
 
     def command(self, run: RunFolder) -> Command:
-        """What will train it in the end. Raises KizyError."""
-        return self._engine_of(run).command(run.path)
+        """What will train it in the end, with all that it reads laid out. Raises KizyError."""
+        engine = self._engine_of(run)
+        # One that runs has it, and reads it.
+        if not run.is_running():
+            engine.lay_out(run.path)
+        return engine.command(run.path)
 
     def start(self, run: RunFolder) -> TrainingHandle:
         """Begin, or go on from what was saved.

@@ -36,6 +36,10 @@ class FakeEngine:
     def command(self, folder: Path) -> Command:
         return Command(tuple(self.process(folder)), folder, files={folder / "data.toml": "a = 1\n"})
 
+    def lay_out(self, folder: Path) -> None:
+        for path, text in self.command(folder).files.items():
+            path.write_text(text)
+
     def process(self, folder: Path) -> list[str]:
         return [sys.executable, str(PROCESS), str(folder)]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ... import language
 from ...drawing.memory import Placement, release
 
 if TYPE_CHECKING:
@@ -34,13 +35,14 @@ def load_base(plan: TrainingPlan, device: torch.device) -> DrawModel:
 def let_go_of_encoders(model: DrawModel, *, texts: bool) -> None:
     """What was cached needs no encoder any more. `texts`: of the texts, too."""
     pipe = getattr(model, "pipe", None)
-    if pipe is None:
-        # The starter's autoencoder has two megabytes.
-        return
-    pipe.vae = None
-    if texts:
-        pipe.text_encoder = None
-        pipe.text_encoder_2 = None
+    if pipe is not None:
+        pipe.vae = None
+        if texts:
+            pipe.text_encoder = None
+            pipe.text_encoder_2 = None
+    elif texts:
+        # The starter's; its autoencoder has two megabytes.
+        language.release()
     release()
 
 

@@ -43,8 +43,7 @@ def save(
         "groups": groups,
         "scaler": scaler.state_dict(),
     }
-    copies = {name: value.contiguous().cpu() for name, value in tensors.items()}
-    write(folder / FILE, copies, {"kizy": json.dumps(kept)})
+    write(folder / FILE, tensors, {"kizy": json.dumps(kept)})
 
 
 def load(folder: Path, adapter: Any, optimizer: Any, scaler: Any) -> Progress | None:
@@ -67,7 +66,9 @@ def load(folder: Path, adapter: Any, optimizer: Any, scaler: Any) -> Progress | 
     for group, saved in zip(groups, kept["groups"], strict=True):
         group.update({k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()})
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    scaler.load_state_dict(kept["scaler"])
+    # Empty where the steps before were taken on a CPU, which has no half precision to scale for.
+    if kept["scaler"]:
+        scaler.load_state_dict(kept["scaler"])
     return Progress(**kept["progress"])
 
 

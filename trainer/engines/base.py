@@ -48,7 +48,11 @@ class TrainerEngine(Protocol):
         ...
 
     def command(self, folder: Path) -> Command:
-        """What trains in the end, for `--dry-run`."""
+        """What trains in the end, for `--dry-run`: a line to read, to change and to type."""
+        ...
+
+    def lay_out(self, folder: Path) -> None:
+        """Write what the command reads. Raises KizyError."""
         ...
 
     def process(self, folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,7 +40,11 @@ class BuiltinEngine:
         return None
 
     def command(self, folder: Path) -> Command:
-        return Command(tuple(self.process(folder)), folder)
+        # Who types it has Kizy installed there; `process` also works where it is not.
+        return Command((sys.executable, "-m", "kizy.trainer.builtin", str(folder)), folder)
+
+    def lay_out(self, folder: Path) -> None:
+        """It reads the run's folder as it is."""
 
     def process(self, folder: Path) -> list[str]:
         return launch.command("trainer.builtin", [str(folder)])

@@ -9,13 +9,22 @@ from pathlib import Path
 
 from ...core import launch
 from ...core.errors import InputError, KizyError
+from ...core.files import storage_errors
 from ...core.home import cache_folder
 from .. import dataset
 from ..memory import Machine, packages_of, probe, without_own_paths
 from ..plan import TrainingPlan
 from .base import Command
 from .kohya_command import SCRIPTS, launch_words, script_words
-from .kohya_files import DATA_FILE, FOLDER, PROMPTS_FILE, data_toml, prompts_text
+from .kohya_files import (
+    DATA_FILE,
+    FOLDER,
+    PROMPTS_FILE,
+    data_toml,
+    prompts_text,
+    write_pictures,
+    write_texts,
+)
 from .kohya_state import newest_state
 
 NEEDED = (
@@ -142,6 +151,13 @@ class KohyaEngine:
         )
         argv = (*launch_words(self.settings.python(), plan), *words)
         return Command(argv, self.settings.usable_folder(), files=files)
+
+    def lay_out(self, folder: Path) -> None:
+        plan = TrainingPlan.model_validate_json((folder / "plan.json").read_bytes())
+        write_pictures(folder, folder / dataset.PICTURES, dataset.load(folder), plan)
+        write_texts(dict(self.command(folder).files))
+        with storage_errors(folder / FOLDER / "out"):
+            (folder / FOLDER / "out").mkdir(parents=True, exist_ok=True)
 
     def process(self, folder: Path) -> list[str]:
         settings = [str(self.settings.usable_folder()), str(self.settings.python())]

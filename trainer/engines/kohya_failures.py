@@ -17,6 +17,7 @@ _TOKENIZER = re.compile(
     r"Can't load tokenizer|LocalEntryNotFoundError|couldn't connect to|OfflineModeIsEnabled"
     r"|Cannot reach|outgoing traffic has been disabled"
 )
+_NO_HALF = re.compile(r"(fp16|bf16) mixed precision requires")
 _NO_PICTURES = re.compile(r"No data found\.|画像がありません")
 MAX_RAW = 4000
 
@@ -37,6 +38,13 @@ def explain_kohya(status: int | None, output: str) -> KizyError:
     if found := _SCHEMA.search(output):
         message = f"sd-scripts refused the data set's file: {found.group(1) or found.group(0)}."
         return InputError("kohya_invalid", message, fix="Update sd-scripts to 0.10.", raw=raw)
+    if found := _NO_HALF.search(output):
+        message = (
+            f"The training was planned for a GPU, in {found.group(1)}, and sd-scripts finds none "
+            "that computes in it."
+        )
+        fix = "See to the GPU's driver and --resume, or train anew: then it is planned anew."
+        return EngineError("kohya_failed", message, fix=fix, raw=raw)
     if _TOKENIZER.search(output):
         message = "sd-scripts could not get the model's tokenizer from Hugging Face."
         fix = "Connect to the internet for the first training: it is kept after that."

@@ -21,7 +21,6 @@ from typing import IO
 from ...core.errors import EngineError, KizyError
 from .. import dataset
 from ..children import end_child, note_child
-from ..dataset import PICTURES
 from ..deaths import as_info
 from ..events import (
     EndEvent,
@@ -36,7 +35,7 @@ from ..run_folder import RunFolder
 from .base import STOP_FILE, Command
 from .kohya import KohyaEngine, KohyaSettings, environment
 from .kohya_failures import explain_kohya
-from .kohya_files import FOLDER, write_pictures, write_texts
+from .kohya_files import FOLDER
 from .kohya_results import Results
 from .kohya_state import newest_state
 from .tfevents import Scalar, ScalarReader
@@ -150,9 +149,7 @@ class KohyaRun:
         """Whether it came to its end."""
         command = self.engine.command(self.folder)
         self._say("loading", f"sd-scripts loads {self.plan.base.name} and looks at the pictures.")
-        write_pictures(self.folder, self.folder / PICTURES, self.data, self.plan)
-        write_texts(dict(command.files))
-        self.out.mkdir(parents=True, exist_ok=True)
+        self.engine.lay_out(self.folder)
         losses = Losses(self.plan, self.events, begin, self._losses_before(begin))
         scalars = ScalarReader(self.folder / FOLDER / "logs")
         said = self.folder / FOLDER / "output.txt"

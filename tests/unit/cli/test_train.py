@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,32 @@ def test_a_dry_run_trains_nothing_and_can_be_gone_on_with(train: Train, pictures
     assert run.state() == "prepared"
     train(wish={"resume": True})
     assert run.state() == "succeeded"
+
+
+def test_a_dry_run_prints_a_line_that_can_be_read_and_typed(
+    pictures: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = Trainer(machine=lambda name: cpu())
+    wish = page.Wish(resume=False, dry_run=True, yes=True, as_json=False, debug=False)
+    values = page.request_values({**OPTIONS, "files": [pictures], "name": "Mimi"})
+    page.train(values, wish, trainer=trainer)
+    lines = capsys.readouterr().out.splitlines()
+    folder = str(list_runs()[0].path)
+    assert (
+        lines[0] == f"cd {folder}"
+        and lines[1] == f"{sys.executable} -m kizy.trainer.builtin {folder}"
+    )
+    # Without pictures it ends before it trains.
+    shutil.rmtree(Path(folder) / "pictures")
+    done = subprocess.run(lines[1].split(), cwd=folder, capture_output=True)
+    last = list_runs()[0].all_events()[-1]
+    assert done.returncode == 1 and last.kind == "end" and last.error is not None
+    assert last.error.code == "dataset_invalid"
+
+
+def test_the_script_and_each_option_stand_on_a_line_of_their_own() -> None:
+    shown = page._in_lines(("python", "--cpu", "train.py", "--steps", "5", "--name", "a b"))
+    assert shown == "python \\\n  --cpu \\\n  train.py \\\n  --steps 5 \\\n  --name 'a b'"
 
 
 def test_a_dry_run_as_json_holds_files_and_command(train: Train, pictures: str) -> None:

@@ -78,9 +78,10 @@ def test_names_that_lead_elsewhere_are_left_out(tmp_path: Path, name: str) -> No
     assert [why for why in found.values() if why and "name" in why] != []
 
 
-def test_links_and_devices_are_left_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("system", [3, 19], ids=["unix", "macos"])
+def test_links_and_devices_are_left_out(tmp_path: Path, system: int) -> None:
     link, pipe = zipfile.ZipInfo("link.png"), zipfile.ZipInfo("pipe.png")
-    link.create_system = pipe.create_system = 3
+    link.create_system = pipe.create_system = system
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     pipe.external_attr = (stat.S_IFIFO | 0o777) << 16
     path = zipped(tmp_path / "a.zip", (link, b"/etc/passwd"), (pipe, b""))

@@ -32,6 +32,7 @@ from kizy.trainer.events import (
 )
 from kizy.trainer.lora_file import check, read
 from kizy.trainer.plan import TrainingPlan
+from kizy.trainer.run_folder import RunFolder
 from PIL import Image
 
 from tests.unit.drawing.builders import CPU, draw, planned_lora
@@ -289,6 +290,49 @@ def test_bf16_trains_and_writes_half_precision(sd15: Path, tmp_path: Path) -> No
     folder = run_folder(tmp_path / "run", training_plan(sd15, precision="bf16", sample_prompts=()))
     assert train(folder).state == "succeeded"
     assert {value.dtype for value in result_of(folder).values()} == {torch.float16}
+
+
+def test_a_cpu_that_is_to_train_in_fp16_trains_in_fp32_and_says_so(
+    sd15: Path, tmp_path: Path
+) -> None:
+    folder = run_folder(tmp_path / "run", training_plan(sd15, precision="fp16", sample_prompts=()))
+    assert train(folder).state == "succeeded"
+    said = [e.text for e in events_of(folder) if isinstance(e, NoticeEvent)]
+    assert "A CPU has no half precision: it is trained in fp32." in said
+    assert {value.dtype for value in result_of(folder).values()} == {torch.float32}
+
+
+def train_in_fp16(folder: Path, stop_after: int = 6) -> Run:
+    """As on a GPU without bf16, which this machine may not have: slow here, and right."""
+    plan = RunFolder(folder).plan()
+    with EventWriter(folder / "events.jsonl") as events:
+        run = Run(folder, plan, events, lambda: run.progress.step >= stop_after, CPU)
+        # A training on a CPU decides otherwise.
+        run.plan = plan
+        run.go()
+    return run
+
+
+def test_fp16_scales_its_loss_and_goes_on_with_the_same_bits(sd15: Path, tmp_path: Path) -> None:
+    plan = training_plan(sd15, precision="fp16", sample_prompts=())
+    whole, parted = (run_folder(tmp_path / name, plan) for name in ("whole", "parted"))
+    run = train_in_fp16(whole)
+    assert run.model.dtype == torch.float16 and run.scaler.get_scale() > 1
+    assert {p.dtype for p in run.parameters} == {torch.float32}
+    losses = [e.loss for e in events_of(whole) if isinstance(e, StepEvent)]
+    assert len(losses) == 6 and all(0 < loss < 10 for loss in losses)
+    train_in_fp16(parted, stop_after=3)
+    train_in_fp16(parted)
+    assert same(result_of(whole), result_of(parted))
+    assert {value.dtype for value in result_of(whole).values()} == {torch.float16}
+
+
+def test_a_gpu_goes_on_with_what_a_cpu_trained(sd15: Path, tmp_path: Path) -> None:
+    plan = training_plan(sd15, precision="fp16", sample_prompts=())
+    folder = run_folder(tmp_path / "run", plan)
+    train(folder, stop_after=3)
+    run = train_in_fp16(folder)
+    assert run.progress.step == 6 and run.scaler.get_scale() > 1
 
 
 def test_where_a_picture_is_transparent_is_not_learned(sd15: Path, tmp_path: Path) -> None:

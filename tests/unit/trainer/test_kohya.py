@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,7 @@ from kizy.trainer.plan import TrainingPlan
 from kizy.trainer.rules import decide
 from kizy.trainer.run_folder import RunFolder
 from kizy.trainer.supervise import Waits
+from kizy.trainer.train import Trainer
 from PIL import Image
 
 from tests.fakes.sd_scripts import make_sd_scripts, tell
@@ -186,6 +189,7 @@ def test_its_python_does_not_see_kizys_libraries() -> None:
         ("OSError: Can't load tokenizer for 'openai/clip'", "kohya_failed", "tokenizer"),
         ("safetensors_rust.SafetensorError: bad header", "model_file_damaged", "base"),
         ("OSError: [Errno 28] No space left on device", "disk_full", "disk"),
+        ("ValueError: fp16 mixed precision requires a GPU (not 'cpu').", "kohya_failed", "a GPU"),
         ("ValueError: odd\nsubprocess.CalledProcessError: 'x'", "kohya_failed", "odd"),
     ],
 )  # fmt: skip
@@ -275,6 +279,17 @@ def test_a_failure_is_told_and_what_was_saved_goes_on(studio: Studio) -> None:
     assert [e.step for e in events if isinstance(e, StepEvent)] == list(range(21, 41))
     assert "step00000020-state" in studio.called()[studio.called().index("--resume") + 1]
     assert any(isinstance(e, NoticeEvent) and e.code == "resumed" for e in events)
+
+
+def test_what_a_dry_run_prints_can_be_typed(studio: Studio) -> None:
+    command = Trainer(engines={"kohya": studio.engine}).command(studio.run)
+    assert all(path.read_text() == text for path, text in command.files.items())
+    assert (studio.run.path / "kohya" / "train" / "0002.txt").exists()
+    env = environment(dict(os.environ))
+    done = subprocess.run(command.argv, cwd=command.folder, env=env, capture_output=True)
+    assert done.returncode == 0
+    # What was trained by hand is published by who goes on with it.
+    assert end_of(studio.train()).state == "succeeded"
 
 
 def test_stop_publishes_what_was_saved(studio: Studio) -> None:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ from kizy.trainer.lora_file import (
     write,
 )
 from kizy.trainer.metadata import Facts, metadata
-from kizy.trainer.publish import RESULT, publish
+from kizy.trainer.publish import NOTE, RESULT, publish
 from PIL import Image
 
 from tests.unit.trainer.run_builders import run_folder, training_plan
@@ -106,6 +107,29 @@ def test_the_hash_is_of_the_weights_whatever_is_said_of_them(tmp_path: Path) -> 
         write(tmp_path / f"{index}.safetensors", tensors, said)
         found.add(tensor_hash((tmp_path / f"{index}.safetensors").read_bytes()))
     assert found == {hash_of(tensors)}
+
+
+def test_every_kind_of_number_comes_back_as_it_was(tmp_path: Path) -> None:
+    kinds = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8)
+    tensors = {str(kind): torch.arange(6).reshape(2, 3).to(kind) for kind in kinds}
+    tensors |= {"one": torch.tensor(0.5), "none": torch.zeros(0, 4), "turned": torch.rand(3, 5).T}
+    write(tmp_path / "a.safetensors", tensors, {"title": "Mïmi"})
+    found, said = read(tmp_path / "a.safetensors")
+    assert found.keys() == tensors.keys() and said == {"title": "Mïmi"}
+    for name, value in tensors.items():
+        assert found[name].dtype == value.dtype and torch.equal(found[name], value)
+
+
+def test_writing_holds_no_second_copy(tmp_path: Path) -> None:
+    tensors = {name: torch.rand(1000, 1000) for name in "ab"}
+    tracemalloc.start()
+    try:
+        write(tmp_path / "a.safetensors", tensors, {})
+        hash_of(tensors)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_the_catalog_reads_name_triggers_kind_weight_and_description(tmp_path: Path) -> None:
@@ -186,10 +210,19 @@ def test_what_somebody_changed_since_is_left_alone(tmp_path: Path) -> None:
     assert publish(folder, plan).name == "mimi-the-cat-2.safetensors"
 
 
+def test_killed_before_its_note_it_is_not_published_twice(tmp_path: Path) -> None:
+    folder, _ = finished(tmp_path)
+    plan = training_plan(None)
+    path = publish(folder, plan)
+    (folder / NOTE).unlink()
+    assert publish(folder, plan) == path
+    assert [file.name for file in loras_folder().glob("*.safetensors")] == [path.name]
+
+
 def test_nothing_half_written_is_left_when_writing_fails(tmp_path: Path) -> None:
-    path = tmp_path / "lora.safetensors"
-    with pytest.raises(TypeError):
-        write(path, starter_lora(), {"number": 1})  # pyright: ignore[reportArgumentType]
+    without_values = torch.empty(4, device="meta")
+    with pytest.raises(NotImplementedError):
+        write(tmp_path / "lora.safetensors", starter_lora() | {"z": without_values}, {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -158,6 +158,15 @@ def _lives(pid: int) -> bool:
     return state not in "ZX"
 
 
+def test_what_a_killed_process_left_half_written_goes() -> None:
+    run = run_folder()
+    left = run.path / "state" / ".state.safetensors.a1b2.part"
+    left.parent.mkdir()
+    left.touch()
+    trained(run)
+    assert run.state() == "succeeded" and not left.exists()
+
+
 def test_runs_are_listed_the_newest_first() -> None:
     old, new = run_folder(), run_folder()
     os.utime(old.path / "request.json", (1, 1))
