@@ -116,7 +116,9 @@ def _in_order(tensors: Mapping[str, torch.Tensor]) -> list[str]:
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
     import torch
 
-    return memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    # An array is a buffer, which its types in Python 3.11 do not say.
+    array: Any = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    return memoryview(array)
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
