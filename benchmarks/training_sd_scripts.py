@@ -168,14 +168,16 @@ def diffusers_folder(checkpoint: Path, folder: Path, tokenizers: Path | None) ->
     short = not any(name.startswith("text_model.") for name in text.state_dict())
     _fill(text, {k.removeprefix("text_model.") if short else k: v for k, v in words.items()})
     own = tokenizers and tokenizers / TOKENIZER.replace("/", "_")
+    # diffusers' types name a list of schedulers that no class is of.
+    scheduler: Any = EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+    )
     pipe = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text,
         tokenizer=CLIPTokenizer.from_pretrained(str(own or TOKENIZER)),
         unet=unet,
-        scheduler=EulerDiscreteScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
-        ),
+        scheduler=scheduler,
         safety_checker=None,  # pyright: ignore[reportArgumentType]
         feature_extractor=None,  # pyright: ignore[reportArgumentType]
         requires_safety_checker=False,
