@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -37,10 +37,18 @@ START_SECONDS = 300.0
 JOB_SECONDS = 300.0
 POLL_SECONDS = 0.05
 
-# What is not part of an installed pack.
-_LEFT_OUT = shutil.ignore_patterns(
-    ".*", "__pycache__", "*.egg-info", "build", "dist", "tests", "benchmarks", "docs", "runs"
-)
+_NOWHERE = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
+_NOT_AT_THE_ROOT = frozenset({"build", "dist", "tests", "benchmarks", "docs", "runs"})
+
+
+def _left_out(pack: Path) -> Callable[[str, list[str]], set[str]]:
+    """What is not part of an installed pack: of its own folders only those at its root."""
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        found = set(_NOWHERE(folder, names))
+        return found | (_NOT_AT_THE_ROOT & set(names) if Path(folder) == pack else set())
+
+    return left_out
 
 
 class ComfyUIError(AssertionError):
@@ -122,7 +130,7 @@ def comfyui_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("input", "models/checkpoints", "models/loras", "custom_nodes"):
         (base / name).mkdir(parents=True)
     pack = Path(kizy.__file__).resolve().parent
-    shutil.copytree(pack, base / "custom_nodes" / "ComfyUI-Kizy", ignore=_LEFT_OUT)
+    shutil.copytree(pack, base / "custom_nodes" / "ComfyUI-Kizy", ignore=_left_out(pack))
     return base
 
 
