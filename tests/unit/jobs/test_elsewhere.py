@@ -61,6 +61,13 @@ def accepted(side: Side, job_id: str = "a") -> str:
     return job_id
 
 
+def followed(here: Side, accepting: Side) -> tuple[Elsewhere, str]:
+    """A job that `accepting` took in and that somebody follows here."""
+    job_id = accepted(accepting)
+    here.follow(job_id)
+    return Elsewhere(here.ledger), job_id
+
+
 def told(side: Side, job_id: str, code: str, number: int | None = None) -> None:
     """A notice, numbered as if it had been written down out of turn."""
     side.ledger.notice(job_id, code, "Something.")
@@ -72,8 +79,7 @@ def told(side: Side, job_id: str, code: str, number: int | None = None) -> None:
 
 def test_the_first_event_of_all_is_heard(sides: tuple[Side, Side]) -> None:
     there, here = sides
-    elsewhere, job_id = Elsewhere(here.ledger), accepted(there)
-    here.follow(job_id)
+    elsewhere, job_id = followed(here, there)
     elsewhere.tell()
     there.ledger.end(job_id, "succeeded")
     elsewhere.tell()
@@ -82,8 +88,7 @@ def test_the_first_event_of_all_is_heard(sides: tuple[Side, Side]) -> None:
 
 def test_each_event_is_heard_once(sides: tuple[Side, Side]) -> None:
     there, here = sides
-    elsewhere, job_id = Elsewhere(here.ledger), accepted(there)
-    here.follow(job_id)
+    elsewhere, job_id = followed(here, there)
     for code in ("one", "two", "three"):
         elsewhere.tell()
         told(there, job_id, code)
@@ -96,8 +101,7 @@ def test_an_event_that_was_numbered_early_and_written_late_is_heard(
     sides: tuple[Side, Side],
 ) -> None:
     there, here = sides
-    elsewhere, job_id = Elsewhere(here.ledger), accepted(there)
-    here.follow(job_id)
+    elsewhere, job_id = followed(here, there)
     elsewhere.tell()
     told(there, job_id, "second", 20)
     elsewhere.tell()
@@ -110,8 +114,7 @@ def test_the_end_is_heard_even_if_its_event_comes_much_too_late(
     sides: tuple[Side, Side],
 ) -> None:
     there, here = sides
-    elsewhere, job_id = Elsewhere(here.ledger), accepted(there)
-    here.follow(job_id)
+    elsewhere, job_id = followed(here, there)
     elsewhere.tell()
     told(there, job_id, "newest", 10 * OVERLAP)
     elsewhere.tell()
@@ -125,8 +128,7 @@ def test_the_end_is_heard_even_if_its_event_comes_much_too_late(
 
 def test_what_was_heard_directly_is_not_told_again(sides: tuple[Side, Side]) -> None:
     there, here = sides
-    elsewhere, job_id = Elsewhere(here.ledger), accepted(here)
-    here.follow(job_id)
+    elsewhere, job_id = followed(here, here)
     elsewhere.tell()
     elsewhere.skip()
     told(here, job_id, "mine")

@@ -13,6 +13,8 @@ from kizy.core.request import GenerationRequest
 from kizy.orchestrator.jobs.database import Database
 from sqlalchemy import event
 
+from tests.waiting import wait_for
+
 Wished = Callable[..., GenerationRequest]
 
 
@@ -50,10 +52,7 @@ def fill(service: Any, wish: Wished, seed: int) -> list[str]:
 
 
 def all_over(service: Any, ids: list[str]) -> list[str]:
-    until = time.monotonic() + 30
-    while not all(service.job(job_id).over for job_id in ids):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_for(lambda: all(service.job(job_id).over for job_id in ids))
     return [service.job(job_id).state for job_id in ids]
 
 
@@ -78,10 +77,7 @@ def test_a_job_that_ends_meanwhile_is_written_down_once_the_disk_is_well(
     app = made_in_file.app
     app.hold()
     running = service.generate(wish(seed=1)).id
-    until = time.monotonic() + 30
-    while service.job(running).state != "running":
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for(lambda: service.job(running).state == "running")
     with failing(service._shared.database, READ_ONLY):
         assert fill(service, wish, 100) == []
         app.let_go()

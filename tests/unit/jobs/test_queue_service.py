@@ -13,6 +13,8 @@ from kizy.core.errors import EngineError, InputError, StorageError, UnknownNameE
 from kizy.core.job import EndEvent, Job, JobArtifactEvent, ProgressEvent, StateEvent
 from kizy.orchestrator.service import JobChange, JobQuery, Wish
 
+from tests.waiting import wait_for
+
 Wished = Callable[..., Any]
 
 
@@ -22,13 +24,6 @@ def ended(service: Any, job: Job | str) -> Job:
     for _ in service.follow(job_id):
         pass
     return service.job(job_id)
-
-
-def wait_for(met: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20.0
-    while not met():
-        assert time.monotonic() < until, "it never came to that"
-        time.sleep(0.005)
 
 
 def test_a_job_is_accepted_drawn_and_tells_of_its_files(made: Any, wish: Wished) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from kizy.trainer.supervise import TrainingHandle, Waits
 from PIL import Image
 
 from tests.fakes.training import FakeEngine, plan
+from tests.waiting import wait_for
 
 
 class FakeTrainer:
@@ -67,13 +67,6 @@ def ended(service: Any, job_id: str) -> Any:
     for _ in service.follow(job_id):
         pass
     return service.job(job_id)
-
-
-def wait_for(met: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20.0
-    while not met():
-        assert time.monotonic() < until, "it never came to that"
-        time.sleep(0.005)
 
 
 def uploaded(service: Any, *names: str) -> tuple[str, ...]:

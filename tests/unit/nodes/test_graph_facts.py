@@ -134,11 +134,16 @@ def detailer(image: list[Any], **inputs: Any) -> dict[str, Any]:
     return node("KizyDetailer", image=image, **wires, positive=["6", 0], negative=["7", 0], **given)
 
 
-def test_a_picture_that_was_drawn_and_improved_tells_of_both(graph: Graph) -> None:
-    graph["11"] = detailer(["8", 0])
+def improve(graph: Graph, image: list[Any]) -> None:
+    """Between `image` and what is saved stands a Detailer that has run."""
+    graph["11"] = detailer(image)
     graph["9"]["inputs"]["images"] = ["11", 0]
     how = records.Improved("sdxl", 30, 6.0, "euler", "simple", STAGE)
     records.remember_improved(graph, "11", how)
+
+
+def test_a_picture_that_was_drawn_and_improved_tells_of_both(graph: Graph) -> None:
+    improve(graph, ["8", 0])
     plan = plan_of(graph, "9", 512, 768)
     assert plan is not None
     assert (plan.seed, plan.steps, plan.guidance, plan.sampler) == (41, 20, 7.5, "dpmpp_2m")
@@ -148,10 +153,7 @@ def test_a_picture_that_was_drawn_and_improved_tells_of_both(graph: Graph) -> No
 def test_a_given_picture_that_was_improved_tells_what_drew_its_parts(graph: Graph) -> None:
     graph["4"]["inputs"]["ckpt_name"] = "somebodys_mix.safetensors"
     graph["12"] = node("LoadImage", image="a.png")
-    graph["11"] = detailer(["12", 0])
-    graph["9"]["inputs"]["images"] = ["11", 0]
-    how = records.Improved("sdxl", 30, 6.0, "euler", "simple", STAGE)
-    records.remember_improved(graph, "11", how)
+    improve(graph, ["12", 0])
     plan = plan_of(graph, "9", 512, 768)
     assert plan is not None
     assert (plan.seed, plan.steps, plan.guidance) == (7, 30, 6.0)
