@@ -11,8 +11,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from .cores import all_cores
 from .errors import EngineError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +38,15 @@ def command(
     return [interpreter, "-c", _BOOTSTRAP, str(ROOT), f"kizy.{room}", *arguments]
 
 
+def open_process(words: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """`subprocess.Popen`, on all cores: a process begins with those of the thread that starts it.
+
+    Raises OSError.
+    """
+    with all_cores():
+        return subprocess.Popen(words, **options)
+
+
 def start(
     room: str,
     arguments: Sequence[str] = (),
@@ -51,7 +61,7 @@ def start(
     `environment` is added to this process's own. Raises EngineError `launch_failed`.
     """
     try:
-        return subprocess.Popen(
+        return open_process(
             command(room, arguments, interpreter=interpreter),
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..core.cores import all_cores
 from ..core.picture_files import open_picture
 from ..core.plan import ImproveStage
 from .areas import Area, face_area, mask_areas
@@ -108,6 +109,7 @@ def plan_mask(picture: Image.Image, mask: Image.Image, capacity: Capacity) -> Im
     return Improvement(crops, (), len(crops), "part", tuple(range(len(crops))))
 
 
+@all_cores()
 def plan_stage(picture: Image.Image, stage: ImproveStage) -> Improvement:
     """What a stage of a Plan draws again. Raises PictureError if its mask cannot be read."""
     capacity = Capacity(stage.width, stage.height, stage.multiple, stage.reach)

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.cores import all_cores
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -134,16 +136,19 @@ def alike(lengths: Sequence[int]) -> list[list[int]]:
 
 
 @lru_cache(maxsize=1)
+@all_cores()
 def encoder() -> Encoder:
     """The encoder of this process, loaded on the first call."""
     return Encoder()
 
 
+@all_cores()
 def embed(sentences: Sequence[str]) -> np.ndarray:
     """Unit-length meanings of sentences; see `Encoder.embed`."""
     return encoder().embed(sentences)
 
 
+@all_cores()
 def encode(prompts: Sequence[str]) -> torch.Tensor:
     """Token states of prompts; see `Encoder.encode`."""
     return encoder().encode(prompts)

@@ -85,7 +85,7 @@ class TrainingProcess:
         try:
             self._log.parent.mkdir(parents=True, exist_ok=True)
             with self._log.open("wb") as log:
-                self._process = subprocess.Popen(
+                self._process = launch.open_process(
                     words,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..catalog.family import Family
 from ..catalog.models import STARTER, ModelEntry, find_model, list_models
+from ..core.cores import all_cores
 from ..core.errors import ModelFileError
 from ..core.request import GenerationRequest
 from ..drawing.schedulers import PLAIN_SAMPLERS, sampler_names
@@ -57,6 +58,7 @@ def drawable(entry: ModelEntry) -> ModelEntry:
     return entry
 
 
+@all_cores()
 def _best_model(request: GenerationRequest, shelf: Shelf) -> tuple[ModelEntry, str]:
     entries = {entry.name: entry for entry in list_models() if entry.drawable_here}
     if len(entries) == 1:

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 from ..catalog.models import STARTER, ModelEntry, find_model, list_models
 from ..catalog.select_model import ModelChoice
+from ..core.cores import all_cores
 from ..core.errors import KizyError, UnknownNameError, nearest
 from .engines.base import COMFYUI, EMBEDDED
 from .engines.comfy.address import Address
@@ -111,6 +112,7 @@ def ask_server(address: Address) -> ServerModels:
     return ServerModels(address.name, entries, max(memory, default=None))
 
 
+@all_cores()
 def local_memory() -> float | None:
     """GB for a model that is drawn in this process; None if the libraries for it are missing."""
     if _libraries_missing():

@@ -195,6 +195,7 @@ class ServeSettings(BaseModel):
     """The [serve] table: what `kizy serve` listens on, and how much it takes in.
 
     `upload_mb`: of one picture; `training_mb`: of all files of a training, in megabytes (10^6).
+    `one_core`: whether its threads share a processor core, except what computes (on Linux).
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -203,6 +204,7 @@ class ServeSettings(BaseModel):
     port: int = Field(default=7433, ge=1, le=65535)
     upload_mb: int = Field(default=256, ge=1, le=100_000)
     training_mb: int = Field(default=4096, ge=1, le=1_000_000)
+    one_core: bool = True
 
 
 class JobsSettings(BaseModel):

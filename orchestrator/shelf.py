@@ -23,6 +23,7 @@ from ..catalog.reading import Reader
 from ..catalog.safetensors_header import PICKLE_SUFFIXES, is_file
 from ..catalog.scan import Found, ScanProgress, ScanReport, look
 from ..core import launch
+from ..core.cores import all_cores
 from ..core.errors import KizyError
 from ..core.home import cache_folder, home
 from .engines.comfy.records import OwnerLock
@@ -110,6 +111,7 @@ class Shelf:
 
         return Index()
 
+    @all_cores()
     def scan(
         self,
         *,
@@ -379,7 +381,7 @@ def _just_started() -> bool:
 def _start_worker(log: Path) -> None:
     log.unlink(missing_ok=True)
     with log.open("ab") as file:
-        process = subprocess.Popen(
+        process = launch.open_process(
             launch.command(WORKER),
             cwd=log.parent,
             stdin=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from ..core import cores
 from ..core.errors import EngineError
 from ..core.request import Frozen
 
@@ -70,7 +71,7 @@ def probe(interpreter: str = sys.executable, packages: tuple[str, ...] = ()) -> 
     found = json.loads(_asked(interpreter, _PROBE, packages))
     if found["device"] == "cpu":
         found["free"], found["total"] = memory_of_computer()
-    return Machine(cores=cores(), **found)
+    return Machine(cores=cores.count(), **found)
 
 
 def without_own_paths(environment: dict[str, str]) -> dict[str, str]:
@@ -97,13 +98,6 @@ def _asked(interpreter: str, program: str, words: tuple[str, ...]) -> str:
         message = f"The interpreter {interpreter} ended with an error."
         raise EngineError("launch_failed", message, raw=done.stderr[-2000:])
     return said.removeprefix("KIZY")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory_of_computer() -> tuple[int, int]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import IO
 
+from ..core import launch
 from ..core.errors import EngineError, InputError
 from ..core.files import storage_errors
 from .children import end_child, note_child
@@ -144,7 +145,7 @@ def _spawn(words: list[str], log: IO[bytes], lock: IO[bytes]) -> subprocess.Pope
     # The child holds the lock with its copy of the file, and nothing it starts does.
     inherited = () if os.name == "nt" else (lock.fileno(),)
     try:
-        return subprocess.Popen(
+        return launch.open_process(
             words,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from ...core.cores import share_one_core
 from ...core.errors import InputError
 from ..settings import Settings, load_settings
 
@@ -38,6 +39,8 @@ def serve(*, host: str | None, port: int | None, access_log: bool, debug: bool) 
             fix = "Make one: kizy keys add NAME. Or listen on 127.0.0.1, where none is needed."
             raise InputError("key_missing", message, fix=fix)
         listening = stack.enter_context(listen_on(listens_on, settings.serve.port))
+        if settings.serve.one_core:
+            _share_one_core()
         service = open_service(settings)
         stack.callback(service.close)
         app = make_api(service, settings, keys, parts=[_mcp(service)])
@@ -49,6 +52,15 @@ def serve(*, host: str | None, port: int | None, access_log: bool, debug: bool) 
         server = ApiServer(app, begun=begun, end=service.close, access_log=access_log)
         server.run(sockets=[listening])
     _leave()
+
+
+def _share_one_core() -> None:
+    """All threads that begin from now on hand over to one another there: see core/cores.py."""
+    # It counts the cores where it is imported.
+    import numpy as np
+
+    del np
+    share_one_core()
 
 
 def _leave() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ...core.cores import all_cores, leave_shared_core
 from ...core.errors import EngineError, KizyError
 from ...core.job import Artifact, Event
 from ...core.plan import Plan
@@ -71,6 +72,7 @@ class EmbeddedEngine:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
+    @all_cores()
     def capabilities(self) -> Capabilities:
         import torch
 
@@ -114,6 +116,7 @@ class EmbeddedEngine:
         return self._drawer
 
     def _work(self) -> None:
+        leave_shared_core()
         while True:
             self._run(self._waiting.get())
 

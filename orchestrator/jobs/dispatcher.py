@@ -15,8 +15,10 @@ from typing import Protocol
 
 from sqlalchemy import RowMapping
 
+from ...core.cores import leave_shared_core
 from ...core.errors import EngineError, KizyError, StorageError
 from ...core.job import ErrorInfo, Job
+from ..engines.base import COMFYUI
 from .elsewhere import Elsewhere
 from .ledger import Ledger
 from .line import Waiting, first_ready, in_order, starts_in
@@ -299,6 +301,9 @@ class Dispatcher:
         threading.Thread(target=self._carry_out, args=(run, row), name=name, daemon=True).start()
 
     def _carry_out(self, run: Run, row: RowMapping) -> None:
+        if run.lane != COMFYUI:
+            # It computes in this process, or starts what does.
+            leave_shared_core()
         try:
             self._ledger.state(run.job_id)
             if row["cancelled"]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from ...core.errors import EngineError, KizyError
+from ...core.launch import open_process
 from .. import dataset
 from ..children import end_child, note_child
 from ..deaths import as_info
@@ -174,7 +175,7 @@ class KohyaRun:
 
     @contextlib.contextmanager
     def _child(self, command: Command, output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-        process = subprocess.Popen(
+        process = open_process(
             command.argv,
             cwd=command.folder,
             env=environment({**os.environ, **command.environment}),

@@ -16,6 +16,7 @@ from typing import BinaryIO, Literal
 
 from ....core.errors import EngineError
 from ....core.files import storage_errors
+from ....core.launch import open_process
 from . import pids
 from .address import Address
 from .extra_paths import write_extra_paths
@@ -121,7 +122,7 @@ class ComfyProcess:
             log.write(f"--- {stamp}: Kizy starts ComfyUI on port {launch.port}\n".encode())
             log.flush()
             try:
-                child = subprocess.Popen(
+                child = open_process(
                     launch.words(paths),
                     cwd=launch.installation.folder,
                     env=launch.environment(os.environ),

@@ -80,7 +80,7 @@ def _start(
         arguments = [options.model_dump_json(), json.dumps(asdict(waits)), how_long]
         words = launch.command("orchestrator.engines.comfy.supervise", arguments)
         try:
-            process = subprocess.Popen(
+            process = launch.open_process(
                 words,
                 cwd=home,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
