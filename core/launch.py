@@ -44,7 +44,7 @@ def open_process(words: Sequence[str], **options: Any) -> subprocess.Popen[bytes
     Raises OSError.
     """
     with all_cores():
-        return subprocess.Popen(words, **options)
+        return subprocess.Popen[bytes](words, **options)
 
 
 def start(
