@@ -90,9 +90,10 @@ def describe(card: Card) -> CardWords:
     sources = [(about, ABOUT), *((tag, TAG) for tag in card.tags[:MAX_TAGS])]
     if not about and not card.tags:
         sources += [(example, EXAMPLE) for example in card.examples[:2]]
+    # What counts more comes later.
     for text, weight in (*sources, *((t, TRIGGER) for t in triggers), (title, NAME)):
-        for word in content_words(text) if text == about else mark_words(text):
-            weights[word] = max(weights.get(word, 0.0), weight)
+        found = content_words(text) if text == about else mark_words(text)
+        weights.update(dict.fromkeys(found, weight))
     named = " , ".join((title, *triggers))
     marks = (title, *triggers, *card.tags[:MAX_TAGS])
     strong = frozenset().union(*(glossary.names_in(mark) for mark in marks))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..core.cores import all_cores
 from . import concepts
 from .library import Library
 from .meanings import WIDTH
@@ -23,6 +25,19 @@ PIECE = 0.5
 """How much the nearest piece counts beside the whole wish."""
 SHARPNESS = 20.0
 """How much likelier a term is that is nearer: the factor of the cosines before the softmax."""
+
+
+@all_cores()
+def products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(m, n): the scalar products of each of m rows with each of n, float32.
+
+    By torch where it is loaded, as it is behind an embedding: its threads and NumPy's, both of which
+    wait for more work at full speed, would take the cores from one another.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return left @ right.T
+    return (torch.from_numpy(left) @ torch.from_numpy(right).T).numpy()
 
 
 class Nearness:
@@ -61,7 +76,7 @@ class Nearness:
             given = np.concatenate([given, middle / np.linalg.norm(middle).clip(1e-6)])
         self._meanings = np.ascontiguousarray(given)
         self._compare_with_terms()
-        all_of_family = library.centers[stretch] @ self._meanings.T
+        all_of_family = products(library.centers[stretch], self._meanings)
         whole = len(places) == len(all_of_family)
         self._coarse = all_of_family if whole else all_of_family[places - stretch.start]
         known = library.known[places]
@@ -81,9 +96,10 @@ class Nearness:
         if self._meanings.shape[1] != WIDTH:
             return
         terms, everyday = concepts.vectors()
-        to_everyday = self._meanings @ everyday.T
+        to_everyday = products(self._meanings, everyday)
         self.usual = float(to_everyday[-1].max())
-        to_all = np.exp(SHARPNESS * np.concatenate([self._meanings @ terms.T, to_everyday], axis=1))
+        to_terms = products(self._meanings, terms)
+        to_all = np.exp(SHARPNESS * np.concatenate([to_terms, to_everyday], axis=1))
         share = (to_all / to_all.sum(1, keepdims=True))[:, : len(terms)]
         self._share = share
 
@@ -119,7 +135,7 @@ class Nearness:
         known = candidates[counts[candidates] > 0]
         if len(known):
             rows = np.concatenate([self._library.rows[starts[at] : starts[at + 1]] for at in known])
-            found = rows.astype(np.float32) @ self._meanings.T
+            found = products(rows.astype(np.float32), self._meanings)
             ends = np.cumsum(counts[known])
             first = ends - counts[known]
             best = np.maximum.reduceat(found, first, axis=0)

@@ -130,7 +130,12 @@ def _words(text: str) -> tuple[str, ...]:
 
 def content_words(text: str) -> list[str]:
     """`words` without those that say nothing about a picture."""
-    return [word for word in words(text) if raw_content(word)]
+    return list(_content_words(text))
+
+
+@lru_cache(maxsize=50_000)
+def _content_words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in _words(text) if raw_content(word))
 
 
 def says_nothing(text: str) -> bool:

@@ -71,9 +71,7 @@ class Encoder:
         found = np.zeros((len(sentences), WIDTH), np.float32)
         tokens = self._tokens(sentences, MAX_SENTENCE_TOKENS)
         for group in alike([len(one) for one in tokens]):
-            ids, mask = _padded([tokens[at] for at in group])
-            weights = mask.unsqueeze(-1).float()
-            mean = (self._states(ids, mask) * weights).sum(1) / weights.sum(1)
+            mean = self._means([tokens[at] for at in group])
             found[group] = torch.nn.functional.normalize(mean, dim=1).numpy()
         return found
 
@@ -100,6 +98,36 @@ class Encoder:
         """Each text's tokens, at most `limit`, the end mark always among them."""
         every = [one.ids for one in self._tokenizer.encode_batch(list(texts))]
         return [ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]] for ids in every]
+
+    def _means(self, tokens: Sequence[list[int]]) -> torch.Tensor:
+        """The mean of each text's states."""
+        import torch
+
+        if len(tokens) < FEW and sum(map(len, tokens)) <= MAX_SENTENCE_TOKENS:
+            states, text_of = self._states_in_a_row(tokens)
+            sums = torch.zeros(len(tokens), WIDTH).index_add_(0, text_of, states)
+            return sums / torch.bincount(text_of).unsqueeze(1)
+        ids, mask = _padded(tokens)
+        weights = mask.unsqueeze(-1).float()
+        return (self._states(ids, mask) * weights).sum(1) / weights.sum(1)
+
+    def _states_in_a_row(self, tokens: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """All texts' states one behind the other, without padding, and whose each is.
+
+        Every token attends to those of its own text, and counts its place in it.
+        """
+        import torch
+
+        text_of = torch.tensor([text for text, ids in enumerate(tokens) for _ in ids])
+        places = torch.tensor([[place for ids in tokens for place in range(len(ids))]])
+        ids = torch.tensor([[token for ids in tokens for token in ids]])
+        others = text_of.unsqueeze(0) != text_of.unsqueeze(1)
+        bias = torch.zeros(others.shape).masked_fill_(others, torch.finfo(torch.float32).min)
+        with torch.inference_mode():
+            # The model itself takes no such mask in some versions of transformers.
+            hidden = self._model.embeddings(input_ids=ids, position_ids=places)
+            states = self._model.encoder(hidden, attention_mask=bias[None, None]).last_hidden_state
+        return states[0].clone(), text_of
 
     def _states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         import torch
