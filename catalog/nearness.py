@@ -31,7 +31,7 @@ SHARPNESS = 20.0
 def products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """(m, n): the scalar products of each of m rows with each of n, float32.
 
-    By torch where it is loaded, as it is behind an embedding: its threads and NumPy's, both of which
+    By torch where it is loaded, as it is behind an embedding: its threads and NumPy's, which both
     wait for more work at full speed, would take the cores from one another.
     """
     torch = sys.modules.get("torch")

@@ -484,6 +484,12 @@ _TABLE = [
         "Wait for it; it goes on although nobody looks.",
     ),
     (
+        "training_base_changed",
+        "InputError",
+        "The model that a training began with is another file now.",
+        "Put the old file back, or begin anew: kizy train PICTURES --name NAME",
+    ),
+    (
         "job_unknown",
         "UnknownNameError",
         "There is no such job, or it belongs to somebody else.",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ..catalog.family import family
 from ..core.version import VERSION
 from .buckets import assign
+from .prediction import prediction_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -90,7 +91,7 @@ def _modelspec(plan: TrainingPlan, facts: Facts) -> dict[str, str]:
         "modelspec.usage_hint": _hint(plan),
         "modelspec.date": facts.started,
         "modelspec.resolution": f"{plan.resolution}x{plan.resolution}",
-        "modelspec.prediction_type": "v" if plan.family == "starter" else "epsilon",
+        "modelspec.prediction_type": prediction_of(plan),
         "modelspec.hash_sha256": f"0x{facts.hash}",
     }
     if facts.thumbnail is not None:

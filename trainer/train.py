@@ -13,6 +13,7 @@ from ..core.plan import Plan
 from ..core.request import MAX_PROMPT, TrainingRequest
 from . import dataset, samples, supervise
 from .base_choice import choose_base, find_parts
+from .base_mark import require_same_base
 from .captions import Captioner, one_line
 from .engines.base import Command, TrainerEngine
 from .engines.builtin import BuiltinEngine
@@ -123,12 +124,14 @@ class Trainer:
     def start(self, run: RunFolder) -> TrainingHandle:
         """Begin, or go on from what was saved.
 
-        Raises InputError `training_running`, UnknownNameError `training_unknown`, EngineError.
+        Raises InputError `training_running` or `training_base_changed`, UnknownNameError
+        `training_unknown`, EngineError, StorageError.
         """
         engine = self._engine_of(run)
         for refused in (engine.missing(), engine.refusal(run.plan())):
             if refused is not None:
                 raise refused
+        require_same_base(run)
         return supervise.start(run, engine)
 
     def resume(self, run: RunFolder) -> TrainingHandle:

@@ -4,11 +4,11 @@ train_network.md, sdxl_train_network.md, sd3_train_network.md, flux_train_networ
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 from ..plan import Optimizer, Precision, Schedule, TrainingPlan
+from ..prediction import prediction_of
 from .kohya_files import DATA_FILE, FOLDER, PROMPTS_FILE
 
 
@@ -164,15 +164,6 @@ def _family(plan: TrainingPlan) -> list[str]:
         words += ["--model_prediction_type", "raw"]
     elif plan.family.startswith("sd35"):
         words += ["--weighting_scheme", "uniform"]
-    elif plan.base.path is not None and _predicts_v(Path(plan.base.path)):
+    elif prediction_of(plan) == "v":
         words.append("--v_parameterization")
     return words
-
-
-def _predicts_v(base: Path) -> bool:
-    """Whether a diffusers folder says that its model predicts velocity."""
-    try:
-        config = json.loads((base / "scheduler" / "scheduler_config.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("prediction_type") == "v_prediction"
