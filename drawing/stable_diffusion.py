@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,16 @@ class StableDiffusionModel(DrawModel):
     latent_channels = 4
     latent_factor = 8
 
-    def __init__(self, name: str, family: str, folder: Path, placement: Placement) -> None:
+    def __init__(
+        self, name: str, family: str, folder: Path, placement: Placement, *, unet: bool = True
+    ) -> None:
+        """`unet`: False leaves the UNet without weights until `read_unet`."""
         self.name, self.family = name, family
         self.device, self.dtype = placement.device, placement.dtype
         self._xl = family == "sdxl"
-        self.pipe = _load(folder, xl=self._xl, dtype=self.dtype)
-        self.unet = self.pipe.unet
+        self._folder = folder
+        self.pipe = _load(folder, xl=self._xl, dtype=self.dtype, unet=unet)
+        self.unet = self.pipe.unet if unet else _shapes_of_unet(folder)
         self.scheduler_config = dict(self.pipe.scheduler.config)
         preview = _PREVIEW["sdxl" if self._xl else "sd15"]
         self.preview_map = [
@@ -51,6 +56,7 @@ class StableDiffusionModel(DrawModel):
             for row, channel in enumerate(preview)
         ]
         modules = [m for m in self.pipe.components.values() if isinstance(m, torch.nn.Module)]
+        modules += [] if unet else [self.unet]
         self.size = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
         for module in modules:
             module.eval().requires_grad_(False)
@@ -58,6 +64,13 @@ class StableDiffusionModel(DrawModel):
         # What does not fit must not be moved there even once.
         if not (placement.offload and self.set_offload()):
             self.pipe.to(self.device)
+
+    def read_unet(self) -> None:
+        """Read the UNet's weights, if they were left out. Raises ModelFileError."""
+        if self.pipe.unet is None:
+            self.unet = _load_unet(self._folder, self.dtype)
+            self.unet.eval().requires_grad_(False).to(self.device)
+            self.pipe.unet = self.unet
 
     def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:
         with torch.inference_mode():
@@ -113,7 +126,7 @@ class StableDiffusionModel(DrawModel):
             encoders = {"lora_te1_": pipe.text_encoder, "lora_te2_": pipe.text_encoder_2}
         else:
             encoders = {"lora_te_": pipe.text_encoder}
-        return kohya_weights(pipe.unet, encoders, sdxl=self._xl)
+        return kohya_weights(self.unet, encoders, sdxl=self._xl)
 
     def set_tiled_decode(self, tiled: bool) -> None:
         vae = self.pipe.vae
@@ -144,7 +157,7 @@ def _has_plain_weights(part: Path) -> bool:
     return any(".fp16." not in file.name for file in part.glob("*.safetensors"))
 
 
-def _load(folder: Path, *, xl: bool, dtype: torch.dtype) -> Any:
+def _load(folder: Path, *, xl: bool, dtype: torch.dtype, unet: bool) -> Any:
     import diffusers
     import transformers
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
@@ -152,14 +165,10 @@ def _load(folder: Path, *, xl: bool, dtype: torch.dtype) -> Any:
     # Their bars would cut through Kizy's own.
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
-    options: dict[str, Any] = {
-        "dtype": dtype,
-        "use_safetensors": True,
-        "local_files_only": True,
-    }
-    if not _has_plain_weights(folder / "unet"):
-        options["variant"] = "fp16"
-    try:
+    options = _options(folder, dtype)
+    if not unet:
+        options["unet"] = None
+    with _as_damaged(folder):
         if xl:
             return StableDiffusionXLPipeline.from_pretrained(str(folder), **options)
         return StableDiffusionPipeline.from_pretrained(
@@ -169,6 +178,44 @@ def _load(folder: Path, *, xl: bool, dtype: torch.dtype) -> Any:
             feature_extractor=None,
             **options,
         )
+
+
+def _load_unet(folder: Path, dtype: torch.dtype) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    with _as_damaged(folder):
+        return UNet2DConditionModel.from_pretrained(
+            str(folder), subfolder="unet", **_options(folder, dtype)
+        )
+
+
+def _shapes_of_unet(folder: Path) -> Any:
+    """The UNet without weights: they take no memory."""
+    from diffusers import UNet2DConditionModel
+
+    with _as_damaged(folder), torch.device("meta"):
+        config: Any = UNet2DConditionModel.load_config(
+            str(folder), subfolder="unet", local_files_only=True
+        )
+        return UNet2DConditionModel.from_config(config)
+
+
+def _options(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": True,
+        "local_files_only": True,
+    }
+    if not _has_plain_weights(folder / "unet"):
+        options["variant"] = "fp16"
+    return options
+
+
+@contextlib.contextmanager
+def _as_damaged(folder: Path) -> Iterator[None]:
+    """Raises ModelFileError `model_file_damaged` for what diffusers cannot load."""
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         if "out of memory" in str(error).lower() or "allocate memory" in str(error).lower():
             raise

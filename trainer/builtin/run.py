@@ -83,7 +83,7 @@ class Run:
     def _prepare(self, stack: contextlib.ExitStack) -> None:
         plan = self.plan
         self._notice("loading", f"Loading {plan.base.name}.")
-        self.model = base_model.load_base(plan, self.device)
+        self.model = base_model.load_base(plan, self.device, unet=False)
         # By name, before peft puts its own modules in their places; shapes alone, or they would
         # keep the text encoders in memory.
         weights = {
@@ -136,17 +136,19 @@ class Run:
         )
         self.pictures = cached(examples=[x for x in self.data.examples if not x.held_out])
         self.held_out = cached(examples=[x for x in self.data.examples if x.held_out])
-        networks: dict[Part, torch.nn.Module] = {"unet": model.unet}
         pipe = getattr(model, "pipe", None)
         if plan.text_encoder_learning_rate is not None and pipe is not None:
             base_model.let_go_of_encoders(model, texts=False)
-            return partial(live_text.encode, pipe), networks | live_text.encoders(pipe)
+            base_model.read_unet(model)
+            networks = live_text.encoders(pipe)
+            return partial(live_text.encode, pipe), {"unet": model.unet, **networks}
         wanted: list[tuple[str, Size]] = []
         for picture in (*self.pictures, *self.held_out):
             wanted += [(picture.caption, picture.size), ("", picture.size)]
         texts = cache_texts(model, wanted)
         base_model.let_go_of_encoders(model, texts=True)
-        return cached_encoder(texts, self.device), networks
+        base_model.read_unet(model)
+        return cached_encoder(texts, self.device), {"unet": model.unet}
 
     def _workers(self) -> int:
         """Threads that share a step. A large network keeps all cores busy with one picture."""
