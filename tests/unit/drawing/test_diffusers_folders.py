@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,32 @@ def test_without_a_gpu_the_starter_draws_what_it_was_taught(app: App) -> None:
 
     assert picked("a fox") == "starter"
     assert picked("a photo of a fox") == "tinyxl"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_unet_can_be_read_later(models: Path, family: str) -> None:
+    folder = models / FAMILIES[family]
+    whole = StableDiffusionModel("whole", family, folder, ON_CPU)
+    late = StableDiffusionModel("late", family, folder, ON_CPU, unet=False)
+    assert late.size == whole.size
+    names = {key: tuple(weight.shape) for key, weight in whole.lora_weights().items()}
+    assert {key: tuple(weight.shape) for key, weight in late.lora_weights().items()} == names
+    assert all(weight.is_meta for weight in late.unet.parameters())
+    with torch.inference_mode():
+        assert late.to_latents(torch.zeros(1, 3, 64, 64)).shape == (1, 4, 8, 8)
+    late.read_unet()
+    read = late.unet.state_dict()
+    assert late.pipe.unet is late.unet and not late.unet.training
+    assert all(torch.equal(read[name], one) for name, one in whole.unet.state_dict().items())
+    assert not any(weight.requires_grad for weight in late.unet.parameters())
+
+
+def test_a_damaged_unet_is_told_when_it_is_read(models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(models / "tiny15", folder)
+    model = StableDiffusionModel("broken", "sd15", folder, ON_CPU, unet=False)
+    for file in (folder / "unet").glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ModelFileError) as caught:
+        model.read_unet()
+    assert caught.value.code == "model_file_damaged"
