@@ -23,7 +23,7 @@ from ..client.saving import save_file, save_pictures
 from ..service import MAX_PAGE, JobChange, JobQuery, QueueState, Service
 from ..settings import load_settings
 from .outcome import moving, time_left
-from .there import show_event, waiting
+from .there import NewNotes, show_event, waiting
 from .told import columns, document, line, shown
 
 NEWEST = 20
@@ -96,14 +96,15 @@ def show(given: str, *, as_json: bool) -> None:
 def watch(given: str, *, as_json: bool) -> None:
     """Show how it goes until its end. Raises what it failed with, and CancelledError."""
     console = Console(stderr=True)
+    notes = NewNotes()
     with _server() as service:
         job = _found(service, given)
         try:
             with moving(console) as move_line:
                 for numbered in service.follow(job.id):
                     show_event(numbered.event, move_line)
-                    if numbered.event.kind == "notice":
-                        line(console, f"Note: {numbered.event.text}")
+                    for text in notes.of(numbered.event):
+                        line(console, f"Note: {text}")
         except KeyboardInterrupt:
             line(console, "Left; the job goes on.")
             return

@@ -149,6 +149,24 @@ def _raise(job: Job, outcome: Outcome, console: Console) -> None:
         raise CancelledError("cancelled", message) from None
 
 
+class NewNotes:
+    """What the events of one job say besides, each once; a state holds all that was said before."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def of(self, event: JobEvent) -> list[str]:
+        """What is new of it."""
+        found: list[tuple[str, str]] = []
+        if event.kind == "state":
+            found = [(notice.code, notice.text) for notice in event.job.notices]
+        elif event.kind == "notice":
+            found = [(event.code, event.text)]
+        new = [note for note in dict.fromkeys(found) if note not in self._told]
+        self._told.update(new)
+        return [text for _, text in new]
+
+
 def show_event(event: JobEvent, show: Show) -> None:
     """Move the line as an event says."""
     if event.kind == "progress":

@@ -14,7 +14,7 @@ from ...trainer.plan import TrainingPlan
 from ..client.asking import accepted, require_success
 from ..service import Wish as Terms
 from ..settings import Settings
-from .there import followed, server
+from .there import NewNotes, followed, server
 from .told import document, line
 from .train import Wish, checked
 
@@ -53,15 +53,16 @@ class _Teller:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._told = False
+        self._notes = NewNotes()
 
     def take(self, event: JobEvent) -> None:
-        if event.kind == "notice":
-            line(self._console, event.text)
-        elif event.kind == "state" and not self._told:
+        if event.kind == "state" and not self._told:
             plan = _plan(event.job)
             if plan is not None:
                 self._told = True
                 _show(plan, self._console)
+        for text in self._notes.of(event):
+            line(self._console, text)
 
 
 def _show(plan: TrainingPlan, console: Console) -> None:

@@ -166,6 +166,20 @@ class TestWatch:
         assert outcome.status == 0
         assert "Drawn in two tiles." in outcome.err and "Done: 1 file." in outcome.words
 
+    def test_what_was_said_before_is_told_once(self, kizy: Any, fake: FakeService) -> None:
+        job = hand_in(fake)
+        fake.begin(job.id)
+        fake.note(job.id, "saving", "Drawn in two tiles.")
+
+        def happens() -> None:
+            fake.advance(job.id, 0.5)
+            fake.note(job.id, "offload", "Drawn in parts.")
+            fake.finish(job.id)
+
+        self.later(fake, happens)
+        said = kizy("jobs", "watch", job.id[:8]).err
+        assert said.count("Drawn in two tiles.") == said.count("Drawn in parts.") == 1
+
     def test_what_it_failed_with_is_the_commands_error(self, kizy: Any, fake: FakeService) -> None:
         job = hand_in(fake)
         self.later(fake, lambda: fake.fail(job.id))
