@@ -118,7 +118,9 @@ def assert_same(ours: np.ndarray, theirs: Image.Image) -> None:
 
 def test_the_files_are_listed_once_and_under_their_kind(comfyui: RunningComfyUI) -> None:
     listed = {kind: comfyui.get(f"/models/{kind}").json() for kind in ("checkpoints", "loras")}
-    assert listed == {"checkpoints": [CHECKPOINT], "loras": []}
+    assert listed["checkpoints"] == [CHECKPOINT]
+    # Other tests on this server may have put LoRAs of their own there.
+    assert not any("kizy" in name for name in listed["loras"])
     assert comfyui.get("/models/upscale_models").json() == [ENLARGER]
 
 
