@@ -45,6 +45,9 @@ class DrawModel(ABC):
     unet: Any
     """The network that `predict` calls: a training changes it."""
 
+    def read_unet(self) -> None:  # noqa: B027 - most have it from the beginning
+        """Read the UNet's weights, if they were left out. Raises ModelFileError."""
+
     @abstractmethod
     def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:
         """Conditioning of a prompt; width and height in pixels (SDXL is told them)."""

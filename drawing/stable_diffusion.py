@@ -48,7 +48,7 @@ class StableDiffusionModel(DrawModel):
         self._xl = family == "sdxl"
         self._folder = folder
         self.pipe = _load(folder, xl=self._xl, dtype=self.dtype, unet=unet)
-        self.unet = self.pipe.unet if unet else _shapes_of_unet(folder)
+        self.unet = self.pipe.unet if unet else _shapes_of_unet(folder, self.dtype)
         self.scheduler_config = dict(self.pipe.scheduler.config)
         preview = _PREVIEW["sdxl" if self._xl else "sd15"]
         self.preview_map = [
@@ -66,7 +66,6 @@ class StableDiffusionModel(DrawModel):
             self.pipe.to(self.device)
 
     def read_unet(self) -> None:
-        """Read the UNet's weights, if they were left out. Raises ModelFileError."""
         if self.pipe.unet is None:
             self.unet = _load_unet(self._folder, self.dtype)
             self.unet.eval().requires_grad_(False).to(self.device)
@@ -189,7 +188,7 @@ def _load_unet(folder: Path, dtype: torch.dtype) -> Any:
         )
 
 
-def _shapes_of_unet(folder: Path) -> Any:
+def _shapes_of_unet(folder: Path, dtype: torch.dtype) -> Any:
     """The UNet without weights: they take no memory."""
     from diffusers import UNet2DConditionModel
 
@@ -197,7 +196,8 @@ def _shapes_of_unet(folder: Path) -> Any:
         config: Any = UNet2DConditionModel.load_config(
             str(folder), subfolder="unet", local_files_only=True
         )
-        return UNet2DConditionModel.from_config(config)
+        unet: Any = UNet2DConditionModel.from_config(config)
+    return unet.to(dtype)
 
 
 def _options(folder: Path, dtype: torch.dtype) -> dict[str, Any]:

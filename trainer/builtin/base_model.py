@@ -18,7 +18,7 @@ _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load_base(plan: TrainingPlan, device: torch.device, *, unet: bool = True) -> DrawModel:
-    """The frozen base. `unet`: False leaves a large UNet to `read_unet`. Raises ModelFileError."""
+    """The frozen base; `unet` False: a large one is left to `read_unet`. Raises ModelFileError."""
     if plan.base.path is None:
         from ...drawing.starter_model import StarterModel
 
@@ -30,16 +30,6 @@ def load_base(plan: TrainingPlan, device: torch.device, *, unet: bool = True) ->
         folder = Path(plan.base.path)
         model = StableDiffusionModel(plan.base.name, plan.family, folder, placement, unet=unet)
     return model
-
-
-def read_unet(model: DrawModel) -> None:
-    """Only now, behind what needs the encoders: they need not fit into memory together.
-
-    Raises ModelFileError.
-    """
-    read = getattr(model, "read_unet", None)
-    if read is not None:
-        read()
 
 
 def let_go_of_encoders(model: DrawModel, *, texts: bool) -> None:

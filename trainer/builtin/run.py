@@ -137,9 +137,10 @@ class Run:
         self.pictures = cached(examples=[x for x in self.data.examples if not x.held_out])
         self.held_out = cached(examples=[x for x in self.data.examples if x.held_out])
         pipe = getattr(model, "pipe", None)
+        # The UNet is read behind what needs the encoders: they need not fit into memory together.
         if plan.text_encoder_learning_rate is not None and pipe is not None:
             base_model.let_go_of_encoders(model, texts=False)
-            base_model.read_unet(model)
+            model.read_unet()
             networks = live_text.encoders(pipe)
             return partial(live_text.encode, pipe), {"unet": model.unet, **networks}
         wanted: list[tuple[str, Size]] = []
@@ -147,7 +148,7 @@ class Run:
             wanted += [(picture.caption, picture.size), ("", picture.size)]
         texts = cache_texts(model, wanted)
         base_model.let_go_of_encoders(model, texts=True)
-        base_model.read_unet(model)
+        model.read_unet()
         return cached_encoder(texts, self.device), {"unet": model.unet}
 
     def _workers(self) -> int:

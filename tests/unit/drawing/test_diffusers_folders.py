@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +160,12 @@ def test_without_a_gpu_the_starter_draws_what_it_was_taught(app: App) -> None:
     assert picked("a photo of a fox") == "tinyxl"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_unet_can_be_read_later(models: Path, family: str) -> None:
-    folder = models / FAMILIES[family]
-    whole = StableDiffusionModel("whole", family, folder, ON_CPU)
-    late = StableDiffusionModel("late", family, folder, ON_CPU, unet=False)
+def test_the_unet_can_be_read_later(models: Path, family: str, dtype: torch.dtype) -> None:
+    folder, placement = models / FAMILIES[family], replace(ON_CPU, dtype=dtype)
+    whole = StableDiffusionModel("whole", family, folder, placement)
+    late = StableDiffusionModel("late", family, folder, placement, unet=False)
     assert late.size == whole.size
     names = {key: tuple(weight.shape) for key, weight in whole.lora_weights().items()}
     assert {key: tuple(weight.shape) for key, weight in late.lora_weights().items()} == names
