@@ -23,14 +23,43 @@ PLACES = (
     "{thing} on {a} {color} backdrop",
     "{thing}, {color} background",
     "{thing}, the background is {color}",
+    "{thing}, background: {color}",
     "{color} background, {thing}",
+    "{color} backdrop behind {thing}",
     "{a} {color} background and {thing}",
     "{thing} before {a} {color} wall",
+    "{thing} surrounded by {color}",
+    "{thing} over {color}",
+    "everything {color} behind {thing}",
+    "{thing} and nothing but {color} around",
 )
-"""Ways to say where a thing is; half of the captions keep to the first."""
+"""Ways to say where a thing is; four in ten captions keep to the first."""
 
-OPENINGS = ("a picture of {}", "draw {}", "an image of {}", "a simple {}", "{} alone", "a nice {}")
-STYLED = ("{}, {style}", "{style} of {}", "{style}, {}", "{} as {style}", "{} in {style} style")
+OPENINGS = (
+    "a picture of {}",
+    "draw {}",
+    "an image of {}",
+    "an icon of {}",
+    "a drawing of {}",
+    "i would like {}",
+    "show me {}",
+    "paint {}",
+    "{} alone",
+    "{} only",
+)
+ADJECTIVES = ("simple", "nice", "little", "big", "lovely", "funny", "pretty", "happy", "new")
+"""Words that change nothing: a network learns to hear what matters beside them."""
+
+STYLED = (
+    "{}, {style}",
+    "{style} of {}",
+    "{style}, {}",
+    "{} as {style}",
+    "{} in {style} style",
+    "{} {style}",
+    "{}, drawn as {style}",
+    "{}. style: {style}",
+)
 
 
 @dataclass(frozen=True)
@@ -51,13 +80,17 @@ class Layout:
 
 @dataclass(frozen=True)
 class Picture:
-    """`pixels`: uint8, size x size x 3. `labels`: the concepts in it. `color`: None for white."""
+    """`pixels`: uint8, size x size x 3. `labels`: the concepts in it. `color`: None for white.
+
+    `tints`: for each thing the name of the colour that most of it is nearest to.
+    """
 
     pixels: np.ndarray
     caption: str
     labels: tuple[str, ...]
     style: str
     color: str | None
+    tints: tuple[str, ...]
 
 
 class Composer:
@@ -75,6 +108,7 @@ class Composer:
         self._by_style: dict[str, list[int]] = {style: [] for style in STYLES}
         for i in renders.of(labels):
             self._by_style[renders.glyphs[i].style].append(i)
+        self._tints: dict[int, str] = {}
 
     def make(self, rng: random.Random, glyph: int, kind: Kind) -> Picture:
         """A picture of one glyph; `pair` puts a second one of the same style beside it."""
@@ -98,33 +132,56 @@ class Composer:
             members = [glyph]
             self._paste(rng, canvas, glyph, 0.5, pair=False)
         labels = tuple(self._renders.glyphs[i].label for i in members)
-        caption = self.caption(rng, labels, style, color)
-        return Picture(np.asarray(canvas), caption, labels, style, color)
+        tints = tuple(self._tint(i) for i in members)
+        caption = self.caption(rng, labels, style, color, tints)
+        return Picture(np.asarray(canvas), caption, labels, style, color, tints)
 
     def caption(
-        self, rng: random.Random, labels: tuple[str, ...], style: str, color: str | None
+        self,
+        rng: random.Random,
+        labels: tuple[str, ...],
+        style: str,
+        color: str | None,
+        tints: tuple[str, ...],
     ) -> str:
         """Words for a picture, worded as people would: with or without article, colour, style."""
-        text = " and ".join(self._name(rng, label) for label in labels)
+        things = zip(labels, tints, strict=True)
+        text = " and ".join(self._name(rng, label, tint) for label, tint in things)
         place = color or ("white" if rng.random() < 0.15 else None)
         if place is not None:
-            wording = rng.choice(PLACES) if rng.random() < 0.5 else PLACES[0]
+            wording = rng.choice(PLACES) if rng.random() < 0.6 else PLACES[0]
             article = "an" if place[0] in "aeiou" else "a"
             text = wording.format(thing=text, a=article, color=place)
-        if rng.random() < 0.15:
+        if rng.random() < 0.2:
             text = rng.choice(OPENINGS).format(text)
         if rng.random() < 0.9:
             wording = rng.choice(STYLED) if rng.random() < 0.25 else STYLED[0]
             text = wording.format(text, style=STYLES[style])
         return text
 
-    def _name(self, rng: random.Random, label: str) -> str:
+    def _name(self, rng: random.Random, label: str, tint: str) -> str:
         words = self._words.get(label, ())
         name = label if not words or rng.random() < 0.5 else rng.choice(words)
+        # A colour beside the thing is the thing's, not the background's.
+        draw = rng.random()
+        if draw < 0.1:
+            name = f"{tint} {name}"
+        elif draw < 0.2:
+            name = f"{rng.choice(ADJECTIVES)} {name}"
         draw = rng.random()
         if draw < 0.5 and not name.endswith("s"):
             return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
         return name
+
+    def _tint(self, glyph: int) -> str:
+        """The named colour that most of a thing is nearest to."""
+        if glyph not in self._tints:
+            pixels = np.asarray(self._renders.pictures[glyph])[::4, ::4].reshape(-1, 4)
+            seen = pixels[pixels[:, 3] > 127][:, :3].astype(np.float32)
+            names = np.array(list(COLORS.values()), np.float32)
+            nearest = ((seen[:, None] - names) ** 2).sum(2).argmin(1)
+            self._tints[glyph] = list(COLORS)[int(np.bincount(nearest, minlength=1).argmax())]
+        return self._tints[glyph]
 
     def _paste(
         self, rng: random.Random, canvas: Image.Image, glyph: int, x: float, *, pair: bool

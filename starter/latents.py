@@ -16,7 +16,7 @@ import torch
 
 from ..language import encode
 from .architecture import NATIVE_SIZE
-from .compose import Composer, Kind, shrink
+from .compose import Composer, Kind, Layout, shrink
 from .renders import Renders
 from .runs import load_tensors, save_tensors
 from .train_autoencoder import to_tensor
@@ -32,11 +32,22 @@ SHARD_KINDS: tuple[Kind, ...] = (
     "color",
     "pair",
     "color",
-    "white",
+    "color",
     "color",
     "pair",
 )
-KIND_WEIGHTS: dict[str, float] = {"white": 1.0, "color": 1.0, "pair": 0.6}
+STILL_LAYOUT = Layout(
+    scale=(0.85, 0.85),
+    pair_scale=(0.47, 0.47),
+    shift=0.0,
+    pair_shift=0.0,
+    mirrored=0.0,
+    color_noise=0,
+)
+"""Every thing at its one place and size: what a caption asks for is then one picture, not the
+blurred mean of many that differ by a few pixels."""
+
+KIND_WEIGHTS: dict[str, float] = {"white": 1.5, "color": 1.0, "pair": 0.6}
 """How often a picture of each kind is drawn from the shards, relative to the others."""
 
 CAPTIONS = 3
@@ -72,11 +83,11 @@ def make_shard(
     if path.exists():
         return
     rng = random.Random(1000 + index)
-    composer = Composer(renders, labels)
+    composer = Composer(renders, labels, STILL_LAYOUT)
     kind = SHARD_KINDS[index % len(SHARD_KINDS)]
     pictures = [composer.make(rng, glyph, kind) for glyph in renders.of(labels)]
     captions = [
-        composer.caption(rng, picture.labels, picture.style, picture.color)
+        composer.caption(rng, picture.labels, picture.style, picture.color, picture.tints)
         for picture in pictures
         for _ in range(CAPTIONS)
     ]

@@ -1,0 +1,25 @@
+"""One step of the UNet's training, on true latents and through its own eyes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from kizy.language import encode
+from kizy.starter.latents import Latents
+from kizy.starter.runs import load_tensors
+from kizy.starter.train_unet import UNetSettings, train
+
+
+def test_a_step_is_taken_with_and_without_own_eyes(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    texts = encode(["a lemon, cartoon", "a rose on red, flat sticker"]).half().unflatten(0, (2, 1))
+    data = Latents(torch.randn(2, 8, 16, 16, generator=generator), texts, torch.ones(2))
+    biases = []
+    for own in (0.0, 1.0):
+        settings = UNetSettings(steps=1, batch=2, own=own, empty_prompts=0.0)
+        tensors, facts = load_tensors(train(data, 1.0, tmp_path / str(own), settings))
+        assert facts["step"] == "1"
+        assert all(torch.isfinite(value).all() for value in tensors.values())
+        biases.append(tensors["conv_out.bias"])
+    assert not torch.equal(*biases)
