@@ -37,7 +37,7 @@ def test_the_starter_keeps_its_contract() -> None:
     starter = load_families()["starter"]
     assert (starter.native_width, starter.native_height, starter.multiple) == (128, 128, 32)
     assert (starter.sampler, starter.scheduler) == ("euler", "simple")
-    assert (starter.guidance, starter.guidance_kind) == (4.0, "cfg")
+    assert (starter.guidance, starter.guidance_kind) == (2.0, "cfg")
     assert starter.steps == {"draft": 12, "balanced": 25, "best": 40}
     assert starter.enlarge == 4.0
 
