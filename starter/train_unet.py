@@ -35,8 +35,8 @@ class UNetSettings:
     """`noisier_half`: share of the timesteps drawn from the noisier half, in 0 to 1.
     `least_weight`: least weight of a timestep's loss, in 0 to 1. A run from nothing learns shapes
     first with 0.75 and 0.1; the defaults then bring surfaces and styles. `own`: share of the
-    pictures that are seen through the network's own eyes, in 0 to 1; leave it at 0 in a run from
-    nothing until things can be recognised.
+    pictures that are seen through the network's own eyes, in 0 to 1; in a run from nothing not
+    before a third of its steps, when things can be recognised.
     """
 
     steps: int = 4000
@@ -91,6 +91,7 @@ def train(
         workers=settings.workers,
     )
     run.resume()
+    own_from = 0 if start_from is not None else settings.steps // 3
     power = math.log(0.5) / math.log(1 - settings.noisier_half)
     alphas, sigmas = (values.to(device) for values in alphas_and_sigmas())
     latents = (data.latents * scale).to(device)
@@ -135,7 +136,8 @@ def train(
         noise = noise.to(device).contiguous(memory_format=torch.channels_last)
         a, s = _shaped(alphas[t]), _shaped(sigmas[t])
         seen = x.clone()
-        own = (torch.rand(count, generator=generator) < settings.own) & ~empty
+        share_of_own = settings.own if run.step >= own_from else 0.0
+        own = (torch.rand(count, generator=generator) < share_of_own) & ~empty
         own = own.to(device) & (sigmas[t].square() >= LEAST_OWN_NOISE)
         if own.any():
             seen[own] = own_eyes(t[own], noise[own], text[own], generator)
