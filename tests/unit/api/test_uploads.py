@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 import zlib
@@ -135,8 +136,10 @@ def test_a_body_that_grows_too_large_is_cut_off(fake: FakeService) -> None:
         with socket.create_connection((str(parts.hostname), parts.port or 0), 20) as connection:
             connection.sendall(head.encode())
             block = b"10000\r\n" + bytes(0x10000) + b"\r\n"
-            for _ in range(1 + 3_000_000 // 0x10000):
-                connection.sendall(block)
+            # Whoever is cut off while still sending may find the line broken, and the answer on it.
+            with contextlib.suppress(ConnectionError):
+                for _ in range(1 + 3_000_000 // 0x10000):
+                    connection.sendall(block)
             said = connection.recv(20)
     assert said.startswith(b"HTTP/1.1 413")
 
