@@ -27,7 +27,7 @@ from kizy.drawing.drawer import Drawer
 from kizy.orchestrator.app import App
 from kizy.starter import checkpoint, renders, train_autoencoder
 from kizy.starter.architecture import NATIVE_SIZE, build_autoencoder
-from kizy.starter.compose import Composer, shrink
+from kizy.starter.compose import Composer, color_names, shrink
 from kizy.starter.concepts import COLORS, STYLES, concepts, taught
 from PIL import Image
 from torch import nn
@@ -170,7 +170,7 @@ def background(pixels: np.ndarray) -> str:
     edge = np.ones(pixels.shape[:2], bool)
     edge[BORDER:-BORDER, BORDER:-BORDER] = False
     median = np.median(pixels[edge], axis=0)
-    return min(COLORS, key=lambda name: float(np.sum((median - COLORS[name]) ** 2)))
+    return color_names(median[None])[0]
 
 
 def measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -177,10 +178,8 @@ class Composer:
         """The named colour that most of a thing is nearest to."""
         if glyph not in self._tints:
             pixels = np.asarray(self._renders.pictures[glyph])[::4, ::4].reshape(-1, 4)
-            seen = pixels[pixels[:, 3] > 127][:, :3].astype(np.float32)
-            names = np.array(list(COLORS.values()), np.float32)
-            nearest = ((seen[:, None] - names) ** 2).sum(2).argmin(1)
-            self._tints[glyph] = list(COLORS)[int(np.bincount(nearest, minlength=1).argmax())]
+            counts = Counter(color_names(pixels[pixels[:, 3] > 127][:, :3]))
+            self._tints[glyph] = counts.most_common(1)[0][0]
         return self._tints[glyph]
 
     def _paste(
@@ -198,6 +197,13 @@ class Composer:
         left = round(side * x + rng.uniform(-horizontal, horizontal) - size / 2)
         top = round(side * 0.5 + rng.uniform(-shift, shift) * side - size / 2)
         canvas.paste(picture, (left, top), picture)
+
+
+def color_names(pixels: np.ndarray) -> list[str]:
+    """For each pixel (N x 3, sRGB, 0 to 255) the name in COLORS that is nearest to it."""
+    names = np.array(list(COLORS.values()), np.float32)
+    nearest = ((pixels[:, None].astype(np.float32) - names) ** 2).sum(2).argmin(1)
+    return [list(COLORS)[i] for i in nearest]
 
 
 def shrink(pixels: np.ndarray, size: int) -> np.ndarray:

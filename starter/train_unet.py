@@ -132,8 +132,7 @@ def train(
         offset = torch.rand(count, generator=generator)
         share = ((torch.arange(count) + offset) / count).pow(power)
         t = (share * len(alphas)).long().clamp(max=len(alphas) - 1).to(device)
-        noise = torch.randn(x.shape, generator=generator)
-        noise = noise.to(device).contiguous(memory_format=torch.channels_last)
+        noise = torch.randn(x.shape, generator=generator).to(device)
         a, s = _shaped(alphas[t]), _shaped(sigmas[t])
         seen = x.clone()
         share_of_own = settings.own if run.step >= own_from else 0.0
