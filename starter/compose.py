@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Collection
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from .concepts import COLORS, STYLES, concepts
 from .renders import Renders
@@ -61,6 +62,24 @@ STYLED = (
     "{}, drawn as {style}",
     "{}. style: {style}",
 )
+
+
+STYLE_WORDS = {
+    "3d": ("3d", "3d icon", "3d rendering", "glossy 3d render"),
+    "flat": ("sticker", "die-cut sticker", "flat icon", "flat design"),
+    "cartoon": ("comic", "toon", "cartoon drawing", "comic drawing"),
+}
+"""Other words for the styles, in one of seven captions that name one."""
+
+USUAL_STYLE = "3d"
+"""What is meant where no style is named; only its captions leave the style out."""
+
+STICKER_BORDER, STICKER_WHITE = 0.035, (255, 255, 255)
+"""Width of the paper that a die-cut sticker leaves around its picture, as a share of its side."""
+STICKER_SHADOW = 0.45
+"""How dark the sticker's shadow is, in 0 to 1: on white paper it alone shows the edge."""
+INK_BORDER, INK = 0.025, (40, 32, 44)
+"""Width of a cartoon's outline as a share of its side, and its colour (sRGB, 0 to 255)."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +174,11 @@ class Composer:
             text = wording.format(thing=text, a=article, color=place)
         if rng.random() < 0.2:
             text = rng.choice(OPENINGS).format(text)
-        if rng.random() < 0.9:
-            wording = rng.choice(STYLED) if rng.random() < 0.25 else STYLED[0]
-            text = wording.format(text, style=STYLES[style])
-        return text
+        if style == USUAL_STYLE and rng.random() < 0.3:
+            return text
+        words = rng.choice(STYLE_WORDS[style]) if rng.random() < 1 / 7 else STYLES[style]
+        wording = rng.choice(STYLED) if rng.random() < 0.25 else STYLED[0]
+        return wording.format(text, style=words)
 
     def _name(self, rng: random.Random, label: str, tint: str) -> str:
         words = self._words.get(label, ())
@@ -192,11 +212,53 @@ class Composer:
         picture = Image.fromarray(np.asarray(self._renders.pictures[glyph]))
         if rng.random() < layout.mirrored:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        picture = picture.resize((size, size), Image.Resampling.LANCZOS)
+        picture = dressed(picture, self._renders.glyphs[glyph].style, size)
         horizontal = layout.shift * side
         left = round(side * x + rng.uniform(-horizontal, horizontal) - size / 2)
         top = round(side * 0.5 + rng.uniform(-shift, shift) * side - size / 2)
         canvas.paste(picture, (left, top), picture)
+
+
+def dressed(picture: Image.Image, style: str, size: int) -> Image.Image:
+    """A thing (RGBA, square) at `size` pixels as its style shows it, all within those pixels.
+
+    Flat stickers are die-cut, with a white border and its shadow; cartoons have an ink outline;
+    3d renders stay as they are.
+    """
+    if style not in ("flat", "cartoon"):
+        return picture.resize((size, size), Image.Resampling.LANCZOS)
+    width = max(1.0, (STICKER_BORDER if style == "flat" else INK_BORDER) * size)
+    margin = math.ceil(width) + (math.ceil(width / 2) if style == "flat" else 0)
+    inner = size - 2 * margin
+    thing = Image.new("RGBA", (size, size))
+    thing.paste(picture.resize((inner, inner), Image.Resampling.LANCZOS), (margin, margin))
+    outline = Image.fromarray(_grown(np.asarray(thing)[..., 3], width))
+    color = STICKER_WHITE if style == "flat" else INK
+    backed = Image.composite(
+        Image.new("RGBA", (size, size), (*color, 255)), Image.new("RGBA", (size, size)), outline
+    )
+    backed.alpha_composite(thing)
+    if style == "cartoon":
+        return backed
+    shadow = outline.filter(ImageFilter.GaussianBlur(width / 2))
+    dark = Image.new("RGBA", (size, size))
+    dark.putalpha(shadow.point(lambda value: round(value * STICKER_SHADOW)))
+    dark.alpha_composite(backed)
+    return dark
+
+
+def _grown(alpha: np.ndarray, radius: float) -> np.ndarray:
+    """A shape (uint8, H x W) and all that lies within `radius` pixels of it."""
+    grown, margin = alpha.copy(), math.ceil(radius)
+    padded = np.pad(alpha, margin)
+    height, width = alpha.shape
+    for ring in (radius, radius * 2 / 3, radius / 3):
+        for step in range(32):
+            angle = math.tau * step / 32
+            top = margin + round(ring * math.sin(angle))
+            left = margin + round(ring * math.cos(angle))
+            np.maximum(grown, padded[top : top + height, left : left + width], out=grown)
+    return grown
 
 
 def color_names(pixels: np.ndarray) -> list[str]:

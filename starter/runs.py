@@ -6,7 +6,9 @@ every step, so a resumed run takes the steps that an uninterrupted one would hav
 
 On a CPU a step is shared by `workers` threads of one core each (start with OMP_NUM_THREADS=1): each
 draws its own batch and their gradients are averaged. That is faster than one batch on all cores,
-and than processes, which have to send their gradients.
+and than processes, which have to send their gradients. With `bf16` convolutions and matrix
+products are computed in bfloat16, weights and updates stay float32; on a CPU with AVX-512 BF16 a
+step then takes half the time, on one without such instructions longer.
 """
 
 from __future__ import annotations
@@ -93,12 +95,14 @@ class Run:
         ema: dict[str, Ema] | None = None,
         save_every: float = 300.0,
         workers: int = 1,
+        bf16: bool = False,
     ) -> None:
         self.folder, self.modules, self.optimizer = folder, modules, optimizer
         self.steps, self.warmup, self.ema, self.save_every = steps, warmup, ema or {}, save_every
         self.step = 0
         self.seed = seed
         self.workers = workers
+        self.bf16 = bf16
         self._peaks = [group["lr"] for group in optimizer.param_groups]
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -181,9 +185,13 @@ class Run:
     ) -> float:
         """Leave the workers' mean gradient in the parameters; returns their mean loss."""
 
+        kind = parameters[0].device.type
+
         def work(worker: int) -> tuple[float, tuple[torch.Tensor, ...]]:
             seed = (self.seed * 1_000_003 + self.step) * self.workers + worker
-            value = loss(random.Random(seed), torch.Generator().manual_seed(seed))
+            # No cache: one that is filled without gradients would be taken with them.
+            with torch.autocast(kind, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
+                value = loss(random.Random(seed), torch.Generator().manual_seed(seed))
             return value.item(), torch.autograd.grad(value, parameters)
 
         values, gradients = zip(*pool.map(work, range(self.workers)), strict=True)

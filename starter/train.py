@@ -186,11 +186,12 @@ def main() -> None:
     parser.add_argument("--autoencoder-from", type=Path, help="weights to begin with")
     parser.add_argument("--unet-from", type=Path, help="weights to begin with")
     parser.add_argument("--workers", type=int, default=1, help="threads that share a step")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 (see runs.py)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    shared = {"seed": options.seed, "workers": options.workers}
+    shared = {"seed": options.seed, "workers": options.workers, "bf16": options.bf16}
     training = Training(
         folder=options.folder,
         packages=options.packages or options.folder / "packages",
@@ -200,7 +201,9 @@ def main() -> None:
             steps=options.autoencoder_steps, batch=options.autoencoder_batch, **shared
         ),
         unet=UNetSettings(steps=options.unet_steps, batch=options.unet_batch, **shared),
-        enlarger=EnlargerSettings(steps=options.enlarger_steps, **shared),
+        enlarger=EnlargerSettings(
+            steps=options.enlarger_steps, seed=options.seed, workers=options.workers
+        ),
         autoencoder_from=options.autoencoder_from,
         unet_from=options.unet_from,
         device=options.device,

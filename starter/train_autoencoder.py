@@ -43,6 +43,7 @@ class AutoencoderSettings:
     decoder_only: bool = False
     seed: int = 0
     workers: int = 1
+    bf16: bool = False
 
 
 def pool(renders: Renders, count: int, seed: int, glyphs: list[int] | None = None) -> np.ndarray:
@@ -79,14 +80,14 @@ def psnr(model: AutoencoderTiny, pixels: np.ndarray) -> float:
 
 
 def reconstruction_loss(back: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """L1 + 0.4 x L1 of the gradients + 4 x MSE + 4 x MSE of 8x8 means: edges, and true colours."""
+    """L1 + 0.4 x L1 of the gradients + 10 x MSE + 4 x MSE of 8x8 means: edges, and true colours."""
     difference = back - x
     across, down = difference.diff(dim=3).abs().mean(), difference.diff(dim=2).abs().mean()
     coarse = torch.nn.functional.avg_pool2d(difference, 8)
     return (
         difference.abs().mean()
         + 0.4 * (across + down)
-        + 4 * difference.square().mean()
+        + 10 * difference.square().mean()
         + 4 * coarse.square().mean()
     )
 
@@ -125,6 +126,7 @@ def train(
         seed=settings.seed,
         save_every=120,
         workers=settings.workers,
+        bf16=settings.bf16,
     )
     run.resume()
     pictures = pool(renders, settings.pictures, settings.seed)

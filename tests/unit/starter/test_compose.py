@@ -6,10 +6,11 @@ import random
 
 import numpy as np
 import pytest
-from kizy.starter.compose import Composer
+from kizy.starter.compose import INK, Composer, dressed
 from kizy.starter.concepts import COLORS, STYLES
 from kizy.starter.latents import STILL_LAYOUT
 from kizy.starter.renders import Glyph, Renders
+from PIL import Image
 
 SIDE = 64
 
@@ -65,9 +66,24 @@ def test_captions_name_thing_background_and_style(renders: Renders) -> None:
     assert all("lemon" in caption and "teal" in caption for caption in captions)
     styled = sum("flat sticker" in caption for caption in captions)
     tinted = sum("pink " in caption for caption in captions)
-    assert 250 < styled < 290  # nine in ten
+    assert 235 < styled < 280  # six in seven; the others say it in other words
+    assert all("sticker" in caption or "flat" in caption for caption in captions)
     assert 15 < tinted < 50  # one in ten
     assert len(set(captions)) > 100
+
+
+def test_only_the_usual_style_goes_unnamed(renders: Renders) -> None:
+    composer = Composer(renders, ["lemon", "rose"], STILL_LAYOUT)
+    rng = random.Random(5)
+    bare = {
+        style: sum(
+            composer.caption(rng, ("lemon",), style, "teal", ("pink",)).endswith("teal background")
+            for _ in range(300)
+        )
+        for style in STYLES
+    }
+    assert bare["3d"] > 20
+    assert bare["flat"] == bare["cartoon"] == 0
 
 
 def test_a_pair_shows_two_things_of_one_style(renders: Renders) -> None:
@@ -75,3 +91,39 @@ def test_a_pair_shows_two_things_of_one_style(renders: Renders) -> None:
     picture = composer.make(random.Random(2), 0, "pair")
     assert len(picture.labels) == len(picture.tints) == 2
     assert " and " in picture.caption
+
+
+def beside(style: str, background: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The pixel just left of a red square that is dressed in a style and laid on a background."""
+    canvas = Image.new("RGB", (200, 200), background)
+    thing = dressed(Image.fromarray(square("red")), style, 200)
+    canvas.paste(thing, (0, 0), thing)
+    row = np.asarray(canvas)[100]
+    left = int(np.argmax((np.abs(row.astype(int) - COLORS["red"]) < 3).all(1)))
+    red, green, blue = row[left - 3].tolist()
+    return red, green, blue
+
+
+def test_a_sticker_has_a_white_border_a_cartoon_an_outline_of_ink() -> None:
+    teal = COLORS["teal"]
+    assert beside("flat", teal) == (255, 255, 255)
+    assert beside("cartoon", teal) == INK
+    assert beside("3d", teal) == pytest.approx(teal, abs=40)  # only the square's soft edge
+
+
+def test_a_sticker_shows_its_edge_on_white_paper() -> None:
+    thing = dressed(Image.fromarray(square("white")), "flat", 200)
+    canvas = Image.new("RGB", (200, 200), "white")
+    canvas.paste(thing, (0, 0), thing)
+    assert np.asarray(canvas).min() < 225
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("size", [40, 109])
+def test_a_dressed_thing_keeps_to_its_size(style: str, size: int) -> None:
+    full = np.full((SIDE, SIDE, 4), 255, np.uint8)
+    thing = dressed(Image.fromarray(full), style, size)
+    assert thing.size == (size, size)
+    assert np.asarray(thing)[size // 2, size // 2, 3] == 255
+    corner = np.asarray(thing)[0, 0, 3]
+    assert corner == 255 if style == "3d" else corner < 128

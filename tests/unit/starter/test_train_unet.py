@@ -11,10 +11,14 @@ from kizy.starter.runs import load_tensors
 from kizy.starter.train_unet import UNetSettings, train
 
 
-def test_a_step_is_taken_with_and_without_own_eyes(tmp_path: Path) -> None:
+def two_pictures() -> Latents:
     generator = torch.Generator().manual_seed(0)
     texts = encode(["a lemon, cartoon", "a rose on red, flat sticker"]).half().unflatten(0, (2, 1))
-    data = Latents(torch.randn(2, 8, 16, 16, generator=generator), texts, torch.ones(2))
+    return Latents(torch.randn(2, 8, 16, 16, generator=generator), texts, torch.ones(2))
+
+
+def test_a_step_is_taken_with_and_without_own_eyes(tmp_path: Path) -> None:
+    data = two_pictures()
     biases = []
     for own in (0.0, 1.0):
         settings = UNetSettings(steps=1, batch=2, own=own, empty_prompts=0.0)
@@ -23,3 +27,16 @@ def test_a_step_is_taken_with_and_without_own_eyes(tmp_path: Path) -> None:
         assert all(torch.isfinite(value).all() for value in tensors.values())
         biases.append(tensors["conv_out.bias"])
     assert not torch.equal(*biases)
+
+
+def test_a_step_in_bfloat16_moves_every_weight(tmp_path: Path) -> None:
+    data, moments = two_pictures(), []
+    for bf16 in (False, True):
+        folder = tmp_path / str(bf16)
+        train(data, 1.0, folder, UNetSettings(steps=1, batch=2, own=1.0, bf16=bf16))
+        state, _ = load_tensors(folder / "state.safetensors")
+        assert all(value.dtype == torch.float32 for value in state.values())
+        moments.append([value for key, value in state.items() if key.endswith(".exp_avg")])
+    assert all(value.abs().sum() > 0 for value in moments[1] if value.ndim > 1)
+    exact, rounded = (torch.cat([value.flatten() for value in values]) for values in moments)
+    assert torch.cosine_similarity(exact, rounded, dim=0) > 0.98
