@@ -60,6 +60,7 @@ class Training:
     enlarger: EnlargerSettings
     autoencoder_from: Path | None
     unet_from: Path | None
+    enlarger_from: Path | None
     device: str = "cpu"
 
     @property
@@ -134,7 +135,11 @@ class Training:
         hidden = train_enlarger.labels(self.renders())
         large = renders.load(self.packages, train_enlarger.TARGET_SIZE, hidden)
         train_enlarger.train(
-            large, self.best_autoencoder_file, self.folder / "enlarger", self.enlarger
+            large,
+            self.best_autoencoder_file,
+            self.folder / "enlarger",
+            self.enlarger,
+            self.enlarger_from,
         )
 
     def _export(self) -> None:
@@ -185,6 +190,7 @@ def main() -> None:
     parser.add_argument("--autoencoder-batch", type=int, default=4, help="crops a worker and step")
     parser.add_argument("--autoencoder-from", type=Path, help="weights to begin with")
     parser.add_argument("--unet-from", type=Path, help="weights to begin with")
+    parser.add_argument("--enlarger-from", type=Path, help="weights to begin with")
     parser.add_argument("--workers", type=int, default=1, help="threads that share a step")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 (see runs.py)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -201,11 +207,10 @@ def main() -> None:
             steps=options.autoencoder_steps, batch=options.autoencoder_batch, **shared
         ),
         unet=UNetSettings(steps=options.unet_steps, batch=options.unet_batch, **shared),
-        enlarger=EnlargerSettings(
-            steps=options.enlarger_steps, seed=options.seed, workers=options.workers
-        ),
+        enlarger=EnlargerSettings(steps=options.enlarger_steps, **shared),
         autoencoder_from=options.autoencoder_from,
         unet_from=options.unet_from,
+        enlarger_from=options.enlarger_from,
         device=options.device,
     )
     for stage in STAGES if options.stage == "all" else (options.stage,):

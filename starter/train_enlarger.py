@@ -71,6 +71,7 @@ class EnlargerSettings:
     flat: float = 0.05
     seed: int = 0
     workers: int = 1
+    bf16: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,17 @@ def labels(renders: Renders) -> list[str]:
 
 
 def train(
-    renders512: Renders, autoencoder_path: Path, folder: Path, settings: EnlargerSettings
+    renders512: Renders,
+    autoencoder_path: Path,
+    folder: Path,
+    settings: EnlargerSettings,
+    start_from: Path | None = None,
 ) -> Path:
     """Train in `folder` (or go on there); returns the file with the weights (averaged, float16).
 
     `renders512`: at 512 pixels, of `labels`: listed ones to train on, held-out ones to measure
     with. `autoencoder_path`: its weights in diffusers' key names; with other weights in the same
-    folder the pairs are made anew.
+    folder the pairs are made anew. `start_from`: an enlarger's weights to begin with.
     """
     result = folder / "enlarger.safetensors"
     autoencoder = build_autoencoder()
@@ -102,6 +107,8 @@ def train(
     autoencoder.requires_grad_(False).eval()
     torch.manual_seed(settings.seed)
     model = _initialized(SRVGGNetCompact(settings.num_feat, settings.num_conv))
+    if start_from is not None:
+        model.load_state_dict(load_tensors(start_from)[0])
     model = placed(model)
     ema = Ema(model, 0.999)
     optimizer = torch.optim.AdamW(
@@ -117,6 +124,7 @@ def train(
         ema={"enlarger": ema},
         save_every=180,
         workers=settings.workers,
+        bf16=settings.bf16,
     )
     run.resume()
     maker = PairMaker(renders512, autoencoder, settings)
