@@ -75,7 +75,7 @@ def test_captions_name_thing_background_and_style(renders: Renders) -> None:
 def test_only_the_usual_style_goes_unnamed(renders: Renders) -> None:
     composer = Composer(renders, ["lemon", "rose"], STILL_LAYOUT)
     rng = random.Random(5)
-    bare = {style: 0 for style in STYLES}
+    bare = dict.fromkeys(STYLES, 0)
     for style in STYLES:
         words = (STYLES[style], *STYLE_WORDS[style])
         for _ in range(300):
