@@ -242,7 +242,7 @@ def dressed(picture: Image.Image, style: str, size: int) -> Image.Image:
         return backed
     shadow = outline.filter(ImageFilter.GaussianBlur(width / 2))
     dark = Image.new("RGBA", (size, size))
-    dark.putalpha(shadow.point(lambda value: round(value * STICKER_SHADOW)))
+    dark.putalpha(shadow.point([round(value * STICKER_SHADOW) for value in range(256)]))
     dark.alpha_composite(backed)
     return dark
 
