@@ -29,13 +29,15 @@ log = logging.getLogger(__name__)
 SHARD_KINDS: tuple[Kind, ...] = (
     "white",
     "color",
-    "color",
     "pair",
     "color",
     "color",
+    "pair",
     "color",
     "pair",
 )
+"""A thing alone is learned from few pictures; pairs are many, and come out last."""
+
 STILL_LAYOUT = Layout(
     scale=(0.85, 0.85),
     pair_scale=(0.47, 0.47),
@@ -47,7 +49,7 @@ STILL_LAYOUT = Layout(
 """Every thing at its one place and size: what a caption asks for is then one picture, not the
 blurred mean of many that differ by a few pixels."""
 
-KIND_WEIGHTS: dict[str, float] = {"white": 1.5, "color": 1.0, "pair": 0.6}
+KIND_WEIGHTS: dict[str, float] = {"white": 1.5, "color": 1.0, "pair": 0.8}
 """How often a picture of each kind is drawn from the shards, relative to the others."""
 
 CAPTIONS = 3
