@@ -4,10 +4,12 @@
 
 A classifier is trained here on renders of all concepts that the starter was taught (npm fetches
 the packages on the first run), and reported with its accuracy on pictures that it never saw. Then
-the starter draws two sets of prompts: worded like the training captions, and worded otherwise.
+the starter draws four sets of prompts: worded like the training captions, worded otherwise, of two
+things, and of sizes that are not square.
 
-Printed: share of backgrounds of the asked colour, share of pictures with the asked concept in the
-classifier's top 5, share of the asked style, and the autoencoder's PSNR on held-out pictures.
+Printed: share of backgrounds of the asked colour, share of things with the asked concept in the
+classifier's top 5, share of the asked style, and the autoencoder's PSNR on held-out pictures. Of a
+pair each half is judged by itself, of what is not square the square in its middle.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import logging
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from kizy.drawing.drawer import Drawer
 from kizy.orchestrator.app import App
 from kizy.starter import checkpoint, renders, train_autoencoder
 from kizy.starter.architecture import NATIVE_SIZE, build_autoencoder
-from kizy.starter.compose import Composer, color_names, shrink
+from kizy.starter.compose import Composer, Kind, color_names, shrink
 from kizy.starter.concepts import COLORS, STYLES, concepts, taught
 from PIL import Image
 from torch import nn
@@ -41,6 +44,7 @@ STYLE_NAMES = tuple(STYLES)
 BORDER = 6
 """Width of the border, in pixels of 128, whose median is called the background."""
 
+KNOWN_WORDING = "{article} {thing} on a {color} background, {style}"
 NEW_WORDINGS = (
     "{color} background with {article} {thing}, {style}",
     "please draw {article} {thing} in front of {color}, {style}",
@@ -48,15 +52,18 @@ NEW_WORDINGS = (
     "one single {thing}, {color} background, {style}",
 )
 
+NOT_SQUARE = ("portrait", "landscape", "wide", "tall")
+
 
 @dataclass(frozen=True)
 class Wish:
-    """A prompt and what should be seen."""
+    """A prompt and what should be seen: one thing or two, in this order."""
 
     prompt: str
-    label: str
+    labels: tuple[str, ...]
     style: str
     color: str
+    size: str = "square"
 
 
 class Classifier(nn.Module):
@@ -87,17 +94,38 @@ class Examples:
     styles: torch.Tensor
 
 
-def examples(drawn: renders.Renders, labels: list[str], rounds: int, seed: int) -> Examples:
-    """`rounds` pictures of every taught glyph, on white and on colours, small."""
+def examples(
+    drawn: renders.Renders, labels: list[str], rounds: int, seed: int, *, pairs: bool = False
+) -> Examples:
+    """`rounds` pictures of every taught glyph, on white and on colours, small.
+
+    `pairs`: of two things each, cut into their halves.
+    """
     rng, composer = random.Random(seed), Composer(drawn, labels)
     pixels, which, styles = [], [], []
     for number in range(rounds):
         for glyph in drawn.of(labels):
-            picture = composer.make(rng, glyph, "white" if number % 4 == 0 else "color")
-            pixels.append(shrink(picture.pixels, INPUT_SIZE))
-            which.append(labels.index(picture.labels[0]))
-            styles.append(STYLE_NAMES.index(picture.style))
+            plain: Kind = "white" if number % 4 == 0 else "color"
+            picture = composer.make(rng, glyph, "pair" if pairs else plain)
+            for label, part in zip(
+                picture.labels, parts(picture.pixels, len(picture.labels)), strict=True
+            ):
+                pixels.append(shrink(part, INPUT_SIZE))
+                which.append(labels.index(label))
+                styles.append(STYLE_NAMES.index(picture.style))
     return Examples(np.stack(pixels), torch.tensor(which), torch.tensor(styles))
+
+
+def parts(pixels: np.ndarray, count: int) -> list[np.ndarray]:
+    """The square in the middle of a picture or, for two things, of each of its halves."""
+    halves = np.array_split(pixels, count, axis=0 if pixels.shape[0] > pixels.shape[1] else 1)
+    found = []
+    for half in halves:
+        height, width = half.shape[:2]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        found.append(half[top : top + side, left : left + side])
+    return found
 
 
 def train_classifier(data: Examples, classes: int, epochs: int) -> Classifier:
@@ -149,20 +177,35 @@ def _share(values: torch.Tensor) -> float:
     return round(float(values.float().mean()), 3)
 
 
-def wishes(count: int, labels: list[str], *, known_wording: bool, seed: int) -> list[Wish]:
-    """Prompts with one thing, one style and one colour each."""
+def wishes(
+    count: int,
+    labels: list[str],
+    *,
+    seed: int,
+    templates: Sequence[str] = (KNOWN_WORDING,),
+    things: int = 1,
+    sizes: Sequence[str] = ("square",),
+) -> list[Wish]:
+    """Prompts with one thing or more of one style, one colour, and a size."""
     rng, found = random.Random(seed), []
     words = {concept.label: (concept.label, *concept.words) for concept in concepts()}
     for number in range(count):
         label, style = rng.choice(labels), STYLE_NAMES[number % len(STYLE_NAMES)]
         color, thing = rng.choice(sorted(COLORS)), rng.choice(words[label])
-        article = "an" if thing[0] in "aeiou" else "a"
-        template = "{article} {thing} on a {color} background, {style}"
-        if not known_wording:
-            template = NEW_WORDINGS[number % len(NEW_WORDINGS)]
-        prompt = template.format(article=article, thing=thing, color=color, style=STYLES[style])
-        found.append(Wish(prompt, label, style, color))
+        asked = [label]
+        for _ in range(things - 1):
+            asked.append(rng.choice(labels))
+            other = rng.choice(words[asked[-1]])
+            thing = f"{thing} and {_article(other)} {other}"
+        prompt = templates[number % len(templates)].format(
+            article=_article(thing), thing=thing, color=color, style=STYLES[style]
+        )
+        found.append(Wish(prompt, tuple(asked), style, color, sizes[number % len(sizes)]))
     return found
+
+
+def _article(thing: str) -> str:
+    return "an" if thing[0] in "aeiou" else "a"
 
 
 def background(pixels: np.ndarray) -> str:
@@ -179,21 +222,33 @@ def measure(
     """Draw every wish (seeds 0, 1, ...), judge the pictures, save the first 48 as a grid."""
     app, drawer, pictures = App(), Drawer(previews=False), []
     for seed, wish in enumerate(asked):
-        values = {"prompt": wish.prompt, "seed": seed, "model": "starter"}
+        values = {"prompt": wish.prompt, "seed": seed, "model": "starter", "size": wish.size}
         request = GenerationRequest.model_validate(values | ({"steps": steps} if steps else {}))
         pictures.append(np.asarray(draw(drawer, app.plan(request, raw=True))))
-    shown = pictures[: len(pictures[:48]) // 8 * 8]
-    rows = [np.concatenate(shown[i : i + 8], 1) for i in range(0, len(shown), 8)]
-    if rows:
-        Image.fromarray(np.concatenate(rows)).save(grid)
-    seen = Examples(
-        np.stack([shrink(pixels, INPUT_SIZE) for pixels in pictures]),
-        torch.tensor([labels.index(wish.label) for wish in asked]),
-        torch.tensor([STYLE_NAMES.index(wish.style) for wish in asked]),
-    )
+    _save_grid(pictures[:48], grid)
+    things = [
+        (shrink(part, INPUT_SIZE), labels.index(label), STYLE_NAMES.index(wish.style))
+        for pixels, wish in zip(pictures, asked, strict=True)
+        for part, label in zip(parts(pixels, len(wish.labels)), wish.labels, strict=True)
+    ]
+    pixels, which, styles = zip(*things, strict=True)
+    seen = Examples(np.stack(pixels), torch.tensor(which), torch.tensor(styles))
     right = [background(p) == wish.color for p, wish in zip(pictures, asked, strict=True)]
     found = accuracy(model, seen)
     return {"background": round(float(np.mean(right)), 3), **found}
+
+
+def _save_grid(pictures: list[np.ndarray], path: Path) -> None:
+    """Pictures in rows of eight, each in the middle of a cell as large as the largest sides."""
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    rows = -(-len(pictures) // 8)
+    grid = Image.new("RGB", (8 * width, rows * height), "white")
+    for number, pixels in enumerate(pictures):
+        row, column = divmod(number, 8)
+        left = column * width + (width - pixels.shape[1]) // 2
+        top = row * height + (height - pixels.shape[0]) // 2
+        grid.paste(Image.fromarray(pixels), (left, top))
+    grid.save(path)
 
 
 def reconstruction(drawn: renders.Renders) -> float:
@@ -225,11 +280,20 @@ def main() -> None:
     options.grids.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     classifier = train_classifier(examples(drawn, labels, 12, seed=1), len(labels), options.epochs)
-    held_out = accuracy(classifier, examples(drawn, labels, 1, seed=99))
+    held_out = {
+        "alone": accuracy(classifier, examples(drawn, labels, 1, seed=99)),
+        "halves of pairs": accuracy(classifier, examples(drawn, labels, 1, seed=98, pairs=True)),
+    }
     log.info("classifier on held-out pictures: %s (%.0f s)", held_out, time.monotonic() - started)
     result: dict[str, object] = {"concepts": len(labels), "classifier": held_out}
-    for name, known in (("training captions", True), ("new wordings", False)):
-        asked = wishes(options.pictures, labels, known_wording=known, seed=5 if known else 6)
+    count = options.pictures
+    sets = {
+        "training captions": wishes(count, labels, seed=5),
+        "new wordings": wishes(count, labels, seed=6, templates=NEW_WORDINGS),
+        "pairs": wishes(count, labels, seed=7, things=2),
+        "not square": wishes(count, labels, seed=8, sizes=NOT_SQUARE),
+    }
+    for name, asked in sets.items():
         grid = options.grids / f"starter-{name.replace(' ', '-')}.png"
         result[name] = measure(classifier, labels, asked, grid, options.steps)
         log.info("%s: %s", name, result[name])

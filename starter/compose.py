@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,6 +64,9 @@ STYLED = (
 )
 
 
+BESIDE = ("next to", "beside", "with", "plus")
+"""Other words for the "and" between two things, in one of five captions."""
+
 STYLE_WORDS = {
     "3d": ("3d", "3d icon", "3d rendering", "glossy 3d render"),
     "flat": ("sticker", "die-cut sticker", "flat icon", "flat design"),
@@ -86,8 +89,9 @@ INK_BORDER, INK = 0.025, (40, 32, 44)
 class Layout:
     """How much a thing moves about in the picture.
 
-    `scale` and `shift` are shares of the picture's side, `mirrored` a share of the pictures,
-    `color_noise` a change of each background channel in steps of 255.
+    `scale` and `shift` are shares of the picture's shorter side, `pair_scale` of its longer one
+    (along which a pair lies), `mirrored` a share of the pictures, `color_noise` a change of each
+    background channel in steps of 255.
     """
 
     scale: tuple[float, float] = (0.80, 0.90)
@@ -100,7 +104,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Picture:
-    """`pixels`: uint8, size x size x 3. `labels`: the concepts in it. `color`: None for white.
+    """`pixels`: uint8, height x width x 3. `labels`: the concepts in it. `color`: None for white.
 
     `tints`: for each thing the name of the colour that most of it is nearest to.
     """
@@ -130,31 +134,63 @@ class Composer:
             self._by_style[renders.glyphs[i].style].append(i)
         self._tints: dict[int, str] = {}
 
-    def make(self, rng: random.Random, glyph: int, kind: Kind) -> Picture:
-        """A picture of one glyph; `pair` puts a second one of the same style beside it."""
-        style = self._renders.glyphs[glyph].style
-        color, rgb = None, (255, 255, 255)
-        if kind == "color" or (kind == "pair" and rng.random() < 0.5):
-            color = rng.choice([name for name in COLORS if name != "white"])
+    def make(
+        self, rng: random.Random, glyph: int, kind: Kind, size: tuple[int, int] | None = None
+    ) -> Picture:
+        """A picture of one glyph; `pair` puts a second one of the same style beside it.
+
+        `size`: (width, height) in pixels; without one a square as large as the renders.
+        """
+        colored = kind == "color" or (kind == "pair" and rng.random() < 0.5)
+        color = self.any_color(rng) if colored else None
+        if kind != "pair":
+            return self.compose(rng, (glyph,), color, size)
+        pair = (glyph, self.partner(rng, glyph))
+        return self.compose(rng, pair if rng.random() < 0.5 else pair[::-1], color, size)
+
+    def compose(
+        self,
+        rng: random.Random,
+        members: Sequence[int],
+        color: str | None,
+        size: tuple[int, int] | None = None,
+    ) -> Picture:
+        """A picture of one glyph or two, in this order, on a background of that colour.
+
+        Two lie in the middles of the picture's halves: left and right, or, where it is taller
+        than wide, above and below.
+        """
+        rgb = (255, 255, 255)
+        if color is not None:
             noise = self._layout.color_noise
             red, green, blue = (
                 min(255, max(0, c + rng.randint(-noise, noise))) for c in COLORS[color]
             )
             rgb = (red, green, blue)
-        side = self._renders.size
-        canvas = Image.new("RGB", (side, side), rgb)
-        if kind == "pair":
-            other = rng.choice(self._by_style[style])
-            members = [glyph, other] if rng.random() < 0.5 else [other, glyph]
-            for member, x in zip(members, (0.26, 0.74), strict=True):
-                self._paste(rng, canvas, member, x, pair=True)
+        width, height = size or (self._renders.size, self._renders.size)
+        canvas = Image.new("RGB", (width, height), rgb)
+        if len(members) == 1:
+            self._paste(rng, canvas, members[0], (0.5, 0.5), pair=False)
         else:
-            members = [glyph]
-            self._paste(rng, canvas, glyph, 0.5, pair=False)
-        labels = tuple(self._renders.glyphs[i].label for i in members)
-        tints = tuple(self._tint(i) for i in members)
-        caption = self.caption(rng, labels, style, color, tints)
+            for member, along in zip(members, (0.25, 0.75), strict=True):
+                place = (0.5, along) if height > width else (along, 0.5)
+                self._paste(rng, canvas, member, place, pair=True)
+        caption, style = self.words(rng, members, color), self._renders.glyphs[members[0]].style
+        labels, tints = self._labels(members), self._tints_of(members)
         return Picture(np.asarray(canvas), caption, labels, style, color, tints)
+
+    def any_color(self, rng: random.Random) -> str:
+        """A background's colour, but for white, which is what no colour means."""
+        return rng.choice([name for name in COLORS if name != "white"])
+
+    def partner(self, rng: random.Random, glyph: int) -> int:
+        """A glyph of the same style to stand beside this one."""
+        return rng.choice(self._by_style[self._renders.glyphs[glyph].style])
+
+    def words(self, rng: random.Random, members: Sequence[int], color: str | None) -> str:
+        """A caption for glyphs on a background."""
+        style = self._renders.glyphs[members[0]].style
+        return self.caption(rng, self._labels(members), style, color, self._tints_of(members))
 
     def caption(
         self,
@@ -166,7 +202,8 @@ class Composer:
     ) -> str:
         """Words for a picture, worded as people would: with or without article, colour, style."""
         things = zip(labels, tints, strict=True)
-        text = " and ".join(self._name(rng, label, tint) for label, tint in things)
+        beside = rng.choice(BESIDE) if rng.random() < 0.2 else "and"
+        text = f" {beside} ".join(self._name(rng, label, tint) for label, tint in things)
         place = color or ("white" if rng.random() < 0.15 else None)
         if place is not None:
             wording = rng.choice(PLACES) if rng.random() < 0.6 else PLACES[0]
@@ -194,6 +231,12 @@ class Composer:
             return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
         return name
 
+    def _labels(self, members: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self._renders.glyphs[i].label for i in members)
+
+    def _tints_of(self, members: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self._tint(i) for i in members)
+
     def _tint(self, glyph: int) -> str:
         """The named colour that most of a thing is nearest to."""
         if glyph not in self._tints:
@@ -203,19 +246,32 @@ class Composer:
         return self._tints[glyph]
 
     def _paste(
-        self, rng: random.Random, canvas: Image.Image, glyph: int, x: float, *, pair: bool
+        self,
+        rng: random.Random,
+        canvas: Image.Image,
+        glyph: int,
+        place: tuple[float, float],
+        *,
+        pair: bool,
     ) -> None:
-        layout, side = self._layout, canvas.width
-        low, high = layout.pair_scale if pair else layout.scale
-        size = round(side * rng.uniform(low, high))
-        shift = layout.pair_shift if pair else layout.shift
+        layout, shorter, longer = self._layout, min(canvas.size), max(canvas.size)
+        size = shorter * rng.uniform(*layout.scale)
+        if pair:
+            # In a long picture a thing would be higher than the picture.
+            size = min(longer * rng.uniform(*layout.pair_scale), size)
+        size = round(size)
         picture = Image.fromarray(np.asarray(self._renders.pictures[glyph]))
         if rng.random() < layout.mirrored:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         picture = dressed(picture, self._renders.glyphs[glyph].style, size)
-        horizontal = layout.shift * side
-        left = round(side * x + rng.uniform(-horizontal, horizontal) - size / 2)
-        top = round(side * 0.5 + rng.uniform(-shift, shift) * side - size / 2)
+        # Two things may stray further across the line on which they lie than along it.
+        strays = [layout.shift, layout.pair_shift if pair else layout.shift]
+        if canvas.height > canvas.width:
+            strays.reverse()
+        left, top = (
+            round(side * share + rng.uniform(-stray, stray) * shorter - size / 2)
+            for side, share, stray in zip(canvas.size, place, strays, strict=True)
+        )
         canvas.paste(picture, (left, top), picture)
 
 
@@ -234,17 +290,21 @@ def dressed(picture: Image.Image, style: str, size: int) -> Image.Image:
     thing.paste(picture.resize((inner, inner), Image.Resampling.LANCZOS), (margin, margin))
     outline = Image.fromarray(_grown(np.asarray(thing)[..., 3], width))
     color = STICKER_WHITE if style == "flat" else INK
-    backed = Image.composite(
-        Image.new("RGBA", (size, size), (*color, 255)), Image.new("RGBA", (size, size)), outline
-    )
+    backed = _in_color(color, outline)
     backed.alpha_composite(thing)
     if style == "cartoon":
         return backed
     shadow = outline.filter(ImageFilter.GaussianBlur(width / 2))
-    dark = Image.new("RGBA", (size, size))
-    dark.putalpha(shadow.point([round(value * STICKER_SHADOW) for value in range(256)]))
+    dark = _in_color((0, 0, 0), shadow.point([round(v * STICKER_SHADOW) for v in range(256)]))
     dark.alpha_composite(backed)
     return dark
+
+
+def _in_color(color: tuple[int, int, int], alpha: Image.Image) -> Image.Image:
+    """A shape (L) filled with one colour."""
+    filled = Image.new("RGBA", alpha.size, color)
+    filled.putalpha(alpha)
+    return filled
 
 
 def _grown(alpha: np.ndarray, radius: float) -> np.ndarray:
@@ -268,7 +328,9 @@ def color_names(pixels: np.ndarray) -> list[str]:
     return [list(COLORS)[i] for i in nearest]
 
 
-def shrink(pixels: np.ndarray, size: int) -> np.ndarray:
-    """A picture (uint8, H x W x 3) at another size."""
-    picture = Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
+    """A picture (uint8, H x W x 3) whose shorter side has `side` pixels."""
+    height, width = pixels.shape[:2]
+    scale = side / min(width, height)
+    size = (round(width * scale), round(height * scale))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))

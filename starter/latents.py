@@ -1,21 +1,25 @@
 """The UNet's training data: latents of composed pictures and the token states of their captions.
 
-Made in shards, each with every listed glyph once, so that training can begin with the first few.
+Made in shards, so that training can begin with the first few. Of 140 things in three styles and 13
+colours a network that sees a few thousand pairs learns those pairs, not what "and" means. So pairs
+are put together from the halves of pictures that show one thing twice: each thing is encoded once
+for each colour, and any two of a style make a pair.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 
 from ..language import encode
-from .architecture import NATIVE_SIZE
+from .architecture import LATENT_FACTOR, NATIVE_SIZE
 from .compose import Composer, Kind, Layout, shrink
 from .renders import Renders
 from .runs import load_tensors, save_tensors
@@ -26,17 +30,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHARD_KINDS: tuple[Kind, ...] = (
+Shard = Literal["white", "color", "pair", "shaped"]
+
+SHARDS: tuple[Shard, ...] = (
     "white",
-    "color",
     "pair",
     "color",
-    "color",
+    "shaped",
     "pair",
     "color",
     "pair",
+    "shaped",
 )
-"""A thing alone is learned from few pictures; pairs are many, and come out last."""
+"""What the shards hold, over and over. A thing alone is learned from few pictures; pairs are many,
+and come out last."""
+
+SHAPES = ((160, 96), (96, 160), (128, 96), (96, 128), (192, 128), (128, 192))
+"""Widths and heights, in pixels, of what is not square: the family's words, and 3:2."""
+
+SHAPED_KINDS: tuple[Kind, ...] = ("white", "color", "color", "pair")
 
 STILL_LAYOUT = Layout(
     scale=(0.85, 0.85),
@@ -49,18 +61,20 @@ STILL_LAYOUT = Layout(
 """Every thing at its one place and size: what a caption asks for is then one picture, not the
 blurred mean of many that differ by a few pixels."""
 
-KIND_WEIGHTS: dict[str, float] = {"white": 1.5, "color": 1.0, "pair": 0.8}
-"""How often a picture of each kind is drawn from the shards, relative to the others."""
+SQUARE_SHARES: dict[str, float] = {"white": 0.12, "color": 0.33, "pair": 0.55}
+"""Shares of the square pictures that are drawn from the shards of each kind."""
 
-CAPTIONS = 3
-"""Wordings for each picture."""
+WORDINGS = 3
+"""Captions for each picture that shows a thing alone or is not square."""
+
+PAIRS = 5
+"""Pairs in a shard for each glyph, each with one caption."""
 
 
 @dataclass(frozen=True)
 class Latents:
-    """`latents[i]` (float32, 8 x 16 x 16, unscaled) has the captions `texts[i]` (float16).
-
-    `weights[i]`: how often it is drawn, relative to the others.
+    """Pictures of one shape: `latents[i]` (float32, 8 x height x width, unscaled) has the caption
+    `texts[i]` (float16, tokens x width). `weights[i]`: how often it is drawn, relative to others.
     """
 
     latents: torch.Tensor
@@ -71,6 +85,11 @@ class Latents:
     def scale(self) -> float:
         """One over the latents' standard deviation."""
         return 1.0 / float(self.latents.std())
+
+    @property
+    def cells(self) -> int:
+        """Latents along one side times those along the other."""
+        return self.latents.shape[2] * self.latents.shape[3]
 
 
 def shard_file(folder: Path, index: int) -> Path:
@@ -86,35 +105,128 @@ def make_shard(
         return
     rng = random.Random(1000 + index)
     composer = Composer(renders, labels, STILL_LAYOUT)
-    kind = SHARD_KINDS[index % len(SHARD_KINDS)]
-    pictures = [composer.make(rng, glyph, kind) for glyph in renders.of(labels)]
-    captions = [
-        composer.caption(rng, picture.labels, picture.style, picture.color, picture.tints)
-        for picture in pictures
-        for _ in range(CAPTIONS)
-    ]
-    texts = encode(captions).half().unflatten(0, (len(pictures), CAPTIONS))
+    glyphs = renders.of(labels)
+    kind = SHARDS[index % len(SHARDS)]
+    if kind == "pair":
+        latents, captions = _pairs(rng, composer, glyphs, Halves(composer, glyphs, model, folder))
+    else:
+        latents, captions = _pictures(rng, composer, glyphs, model, kind, _shape(index))
+    tensors = {"latents": latents, "texts": encode(captions).half()}
+    save_tensors(path, tensors, {"kind": kind})
+    log.info("shard %d: %d captions (%s)", index, len(captions), kind)
+
+
+class Halves:
+    """Latents of pictures that show one thing twice, side by side; a colour's are made when they
+    are first asked for, and kept in `folder`."""
+
+    def __init__(
+        self, composer: Composer, glyphs: Sequence[int], model: AutoencoderTiny, folder: Path
+    ) -> None:
+        self._composer, self._glyphs, self._model, self._folder = composer, glyphs, model, folder
+        self._rows = {glyph: row for row, glyph in enumerate(glyphs)}
+        self._made: dict[str, torch.Tensor] = {}
+
+    def pair(self, members: Sequence[int], color: str | None) -> torch.Tensor:
+        """The latents (8 x height x width) of two glyphs on a background."""
+        twice = self._twice(color or "white")
+        left, right = (twice[self._rows[glyph]] for glyph in members)
+        half = twice.shape[3] // 2
+        return torch.cat([left[:, :, :half], right[:, :, half:]], 2)
+
+    def _twice(self, color: str) -> torch.Tensor:
+        if color not in self._made:
+            path = self._folder / f"twice-{color.replace(' ', '-')}.safetensors"
+            if not path.exists():
+                pictures = [
+                    self._composer.compose(random.Random(0), (glyph, glyph), color).pixels
+                    for glyph in self._glyphs
+                ]
+                save_tensors(path, {"latents": encoded(self._model, pictures, NATIVE_SIZE)}, {})
+            self._made[color] = load_tensors(path)[0]["latents"]
+        return self._made[color]
+
+
+def encoded(model: AutoencoderTiny, pictures: Sequence[np.ndarray], side: int) -> torch.Tensor:
+    """Latents of pictures of one shape, their shorter side first brought to `side` pixels."""
     parts, device = [], next(model.parameters()).device
     with torch.inference_mode():
         for start in range(0, len(pictures), 16):
-            batch = [shrink(p.pixels, NATIVE_SIZE) for p in pictures[start : start + 16]]
-            x = torch.stack([to_tensor(pixels[None])[0] for pixels in batch])
-            x = x.to(device, memory_format=torch.channels_last)
+            batch = np.stack([shrink(pixels, side) for pixels in pictures[start : start + 16]])
+            x = to_tensor(batch).to(device, memory_format=torch.channels_last)
             parts.append(model.encoder(x).contiguous().cpu())
-    save_tensors(path, {"latents": torch.cat(parts), "texts": texts}, {"kind": kind})
-    log.info("shard %d: %d pictures (%s)", index, len(pictures), kind)
+    return torch.cat(parts)
 
 
-def load_shards(folder: Path) -> Latents:
-    """All shards that are there."""
-    files = sorted(folder.glob("shard-*.safetensors"))
-    shards = [load_tensors(file) for file in files]
+def load_shards(folder: Path) -> list[Latents]:
+    """All shards that are there, by shape; the square pictures first."""
+    found: dict[tuple[int, int], list[tuple[str, dict[str, torch.Tensor]]]] = {}
+    for file in sorted(folder.glob("shard-*.safetensors")):
+        tensors, metadata = load_tensors(file)
+        height, width = tensors["latents"].shape[2:]
+        found.setdefault((height, width), []).append((metadata["kind"], tensors))
+    native = NATIVE_SIZE // LATENT_FACTOR
+    square = found.pop((native, native))
+    return [_joined(square), *(_joined(shards) for shards in found.values())]
+
+
+def _joined(shards: list[tuple[str, dict[str, torch.Tensor]]]) -> Latents:
+    rows = dict.fromkeys((kind for kind, _ in shards), 0)
+    for kind, tensors in shards:
+        rows[kind] += len(tensors["latents"])
     weights = [
-        torch.full((len(tensors["latents"]),), KIND_WEIGHTS[metadata["kind"]])
-        for tensors, metadata in shards
+        torch.full((len(tensors["latents"]),), SQUARE_SHARES.get(kind, 1.0) / rows[kind])
+        for kind, tensors in shards
     ]
     return Latents(
-        torch.cat([tensors["latents"] for tensors, _ in shards]).float(),
-        torch.cat([tensors["texts"] for tensors, _ in shards]),
+        torch.cat([tensors["latents"] for _, tensors in shards]).float(),
+        torch.cat([tensors["texts"] for _, tensors in shards]),
         torch.cat(weights),
     )
+
+
+def _shape(index: int) -> tuple[int, int]:
+    """Width and height in pixels of a shard's pictures."""
+    if SHARDS[index % len(SHARDS)] != "shaped":
+        return (NATIVE_SIZE, NATIVE_SIZE)
+    rounds, place = divmod(index, len(SHARDS))
+    before = rounds * SHARDS.count("shaped") + SHARDS[:place].count("shaped")
+    return SHAPES[before % len(SHAPES)]
+
+
+def _pictures(
+    rng: random.Random,
+    composer: Composer,
+    glyphs: Sequence[int],
+    model: AutoencoderTiny,
+    kind: Literal["white", "color", "shaped"],
+    shape: tuple[int, int],
+) -> tuple[torch.Tensor, list[str]]:
+    """Every glyph in a picture of that shape, with `WORDINGS` captions each."""
+    # Composed at twice the size, as large as the renders are.
+    size = (2 * shape[0], 2 * shape[1])
+    pictures = [
+        composer.make(rng, glyph, rng.choice(SHAPED_KINDS) if kind == "shaped" else kind, size)
+        for glyph in glyphs
+    ]
+    captions = [
+        composer.caption(rng, picture.labels, picture.style, picture.color, picture.tints)
+        for picture in pictures
+        for _ in range(WORDINGS)
+    ]
+    latents = encoded(model, [picture.pixels for picture in pictures], min(shape))
+    return latents.repeat_interleave(WORDINGS, 0), captions
+
+
+def _pairs(
+    rng: random.Random, composer: Composer, glyphs: Sequence[int], halves: Halves
+) -> tuple[torch.Tensor, list[str]]:
+    """`PAIRS` pairs for every glyph, half of them on white."""
+    latents, captions = [], []
+    for glyph in (glyph for glyph in glyphs for _ in range(PAIRS)):
+        members = [glyph, composer.partner(rng, glyph)]
+        rng.shuffle(members)
+        color = composer.any_color(rng) if rng.random() < 0.5 else None
+        latents.append(halves.pair(members, color))
+        captions.append(composer.words(rng, members, color))
+    return torch.stack(latents), captions

@@ -156,7 +156,7 @@ class Training:
     def scale(self) -> float:
         """What the latents are multiplied by: settled by the first shards, then kept."""
         if not self._scale_file.exists():
-            scale = latents.load_shards(self.folder / "latents").scale
+            scale = latents.load_shards(self.folder / "latents")[0].scale
             self._scale_file.write_text(json.dumps(scale))
         return float(json.loads(self._scale_file.read_text()))
 

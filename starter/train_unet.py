@@ -1,5 +1,8 @@
 """Train the UNet on cached latents: v-prediction, zero terminal SNR, empty prompts for guidance.
 
+Each worker's batch is of one shape: most are square, the others have as many latents in fewer or
+more pictures.
+
 Part of each batch is seen through the network's own eyes: noise is put not on the true latents but
 on what the network makes of the caption when it starts from noise, as it will when it draws, and
 the answer asked for is still the true latents. Without it a network of this size refines its own
@@ -12,6 +15,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SQUARE = 0.75
+"""Share of the batches that are square; the other shapes have equal parts of the rest."""
+
 LEAST_OWN_NOISE = 0.25
 """Least variance of the noise, in 0 to 1, under which the network is shown its own guesses."""
 
@@ -44,7 +51,7 @@ class UNetSettings:
     """
 
     steps: int = 4000
-    batch: int = 8
+    batch: int = 8  # square pictures
     learning_rate: float = 5e-4
     empty_prompts: float = 0.1
     noisier_half: float = 0.55
@@ -56,7 +63,7 @@ class UNetSettings:
 
 
 def train(
-    data: Latents,
+    data: Sequence[Latents],
     scale: float,
     folder: Path,
     settings: UNetSettings,
@@ -65,12 +72,12 @@ def train(
 ) -> Path:
     """Train in `folder` (or go on there); returns the file with the averaged weights.
 
-    `scale` multiplies the latents. `start_from`: weights to begin with, in diffusers' key names,
-    or a whole starter's file.
+    `data`: pictures by shape, the square ones first. `scale` multiplies the latents.
+    `start_from`: weights to begin with, in diffusers' key names, or a whole starter's file.
     """
     result = folder / "unet.safetensors"
     torch.manual_seed(settings.seed)
-    white = Whitening.kept(folder / "whitening.safetensors", data.texts)
+    white = Whitening.kept(folder / "whitening.safetensors", data[0].texts)
     model = build_unet()
     if start_from is not None:
         model.load_state_dict(white.enter(part_of(start_from, "unet")))
@@ -102,8 +109,9 @@ def train(
     own_from = 0 if start_from is not None else settings.steps // 3
     power = math.log(0.5) / math.log(1 - settings.noisier_half)
     alphas, sigmas = (values.to(device) for values in alphas_and_sigmas())
-    latents = (data.latents * scale).to(device)
-    texts = white.states(data.texts.float()).half().to(device)
+    shapes = [_prepared(shape, scale, white, device) for shape in data]
+    others = (1 - SQUARE) / max(1, len(shapes) - 1)
+    shares = torch.tensor([SQUARE, *[others] * (len(shapes) - 1)])
     nothing = white.states(encode([""])[0]).to(device)
 
     def guess(noisy: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
@@ -128,11 +136,11 @@ def train(
 
     def loss(rng: random.Random, generator: torch.Generator) -> torch.Tensor:
         del rng
-        count = settings.batch
-        chosen = torch.multinomial(data.weights, count, generator=generator)
-        wording = torch.randint(texts.shape[1], (count,), generator=generator)
-        x = latents[chosen.to(device)]
-        text = texts[chosen.to(device), wording.to(device)].float()
+        shape = shapes[int(torch.multinomial(shares, 1, generator=generator))]
+        count = max(1, round(settings.batch * shapes[0].cells / shape.cells))
+        chosen = torch.multinomial(shape.weights, count, generator=generator).to(device)
+        x = shape.latents[chosen]
+        text = shape.texts[chosen].float()
         empty = torch.rand(count, generator=generator) < settings.empty_prompts
         text[empty.to(device)] = nothing
         # One time from each of `count` equal slices: the same spread with less noise in the loss.
@@ -162,6 +170,14 @@ def train(
 
     run.go(loss, on_save=measure, log_every=20)
     return result
+
+
+def _prepared(shape: Latents, scale: float, white: Whitening, device: str) -> Latents:
+    """The same pictures as the network sees them: latents scaled, captions whitened."""
+    texts = shape.texts.clone()
+    for part in texts.split(1024):
+        part.copy_(white.states(part.float()))
+    return Latents((shape.latents * scale).to(device), texts.to(device), shape.weights)
 
 
 def _quicken(model: UNet2DConditionModel) -> None:

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from kizy.starter.compose import INK, STYLE_WORDS, Composer, dressed
+from kizy.starter.compose import INK, STYLE_WORDS, Composer, dressed, shrink
 from kizy.starter.concepts import COLORS, STYLES
 from kizy.starter.latents import STILL_LAYOUT
 from kizy.starter.renders import Glyph, Renders
@@ -89,7 +89,36 @@ def test_a_pair_shows_two_things_of_one_style(renders: Renders) -> None:
     composer = Composer(renders, ["lemon", "rose"], STILL_LAYOUT)
     picture = composer.make(random.Random(2), 0, "pair")
     assert len(picture.labels) == len(picture.tints) == 2
-    assert " and " in picture.caption
+    assert all(label in picture.caption for label in picture.labels)
+
+
+def test_a_pair_is_told_in_the_order_in_which_it_lies(renders: Renders) -> None:
+    composer = Composer(renders, ["lemon", "rose"], STILL_LAYOUT)
+    yellow, red = COLORS["yellow"], COLORS["red"]
+    rng = random.Random(0)
+    wide = composer.compose(rng, (2, 5), "black", (96, 64))
+    assert wide.pixels.shape == (64, 96, 3)
+    assert wide.labels == ("lemon", "rose")
+    assert tuple(wide.pixels[32, 24]) == pytest.approx(yellow, abs=2)
+    assert tuple(wide.pixels[32, 72]) == pytest.approx(red, abs=2)
+    tall = composer.compose(rng, (2, 5), "black", (64, 96))
+    assert tuple(tall.pixels[24, 32]) == pytest.approx(yellow, abs=2)
+    assert tuple(tall.pixels[72, 32]) == pytest.approx(red, abs=2)
+
+
+@pytest.mark.parametrize("size", [(96, 64), (64, 96), (128, 64)])
+@pytest.mark.parametrize("members", [(0,), (0, 3)])
+def test_nothing_leaves_a_picture_that_is_not_square(
+    renders: Renders, size: tuple[int, int], members: tuple[int, ...]
+) -> None:
+    composer = Composer(renders, ["lemon", "rose"], STILL_LAYOUT)
+    pixels = composer.compose(random.Random(0), members, "black", size).pixels
+    edges = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    assert (edges == COLORS["black"]).all()
+
+
+def test_shrinking_keeps_the_shape() -> None:
+    assert shrink(np.zeros((64, 96, 3), np.uint8), 32).shape == (32, 48, 3)
 
 
 def beside(style: str, background: tuple[int, int, int]) -> tuple[int, int, int]:
