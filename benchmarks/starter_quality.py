@@ -4,8 +4,8 @@
 
 A classifier is trained here on renders of all concepts that the starter was taught (npm fetches
 the packages on the first run), and reported with its accuracy on pictures that it never saw. Then
-the starter draws four sets of prompts: worded like the training captions, worded otherwise, of two
-things, and of sizes that are not square.
+the starter draws five sets of prompts: worded like the training captions, worded otherwise, of two
+things, of sizes that are not square, and of both.
 
 Printed: share of backgrounds of the asked colour, share of things with the asked concept in the
 classifier's top 5, share of the asked style, and the autoencoder's PSNR on held-out pictures. Of a
@@ -30,7 +30,7 @@ from kizy.drawing.drawer import Drawer
 from kizy.orchestrator.app import App
 from kizy.starter import checkpoint, renders, train_autoencoder
 from kizy.starter.architecture import NATIVE_SIZE, build_autoencoder
-from kizy.starter.compose import Composer, Kind, color_names, shrink
+from kizy.starter.compose import Composer, Kind, color_names, shrink, with_article
 from kizy.starter.concepts import COLORS, STYLES, concepts, taught
 from PIL import Image
 from torch import nn
@@ -44,10 +44,10 @@ STYLE_NAMES = tuple(STYLES)
 BORDER = 6
 """Width of the border, in pixels of 128, whose median is called the background."""
 
-KNOWN_WORDING = "{article} {thing} on a {color} background, {style}"
+KNOWN_WORDING = "{a_thing} on {a_color} background, {style}"
 NEW_WORDINGS = (
-    "{color} background with {article} {thing}, {style}",
-    "please draw {article} {thing} in front of {color}, {style}",
+    "{color} background with {a_thing}, {style}",
+    "please draw {a_thing} in front of {color}, {style}",
     "cute {thing} on a plain {color} background, {style}",
     "one single {thing}, {color} background, {style}",
 )
@@ -191,21 +191,19 @@ def wishes(
     words = {concept.label: (concept.label, *concept.words) for concept in concepts()}
     for number in range(count):
         label, style = rng.choice(labels), STYLE_NAMES[number % len(STYLE_NAMES)]
-        color, thing = rng.choice(sorted(COLORS)), rng.choice(words[label])
-        asked = [label]
+        color, asked, names = rng.choice(sorted(COLORS)), [label], [rng.choice(words[label])]
         for _ in range(things - 1):
             asked.append(rng.choice(labels))
-            other = rng.choice(words[asked[-1]])
-            thing = f"{thing} and {_article(other)} {other}"
+            names.append(rng.choice(words[asked[-1]]))
         prompt = templates[number % len(templates)].format(
-            article=_article(thing), thing=thing, color=color, style=STYLES[style]
+            thing=" and ".join(names),
+            a_thing=" and ".join(with_article(name) for name in names),
+            color=color,
+            a_color=with_article(color),
+            style=STYLES[style],
         )
         found.append(Wish(prompt, tuple(asked), style, color, sizes[number % len(sizes)]))
     return found
-
-
-def _article(thing: str) -> str:
-    return "an" if thing[0] in "aeiou" else "a"
 
 
 def background(pixels: np.ndarray) -> str:
@@ -292,9 +290,10 @@ def main() -> None:
         "new wordings": wishes(count, labels, seed=6, templates=NEW_WORDINGS),
         "pairs": wishes(count, labels, seed=7, things=2),
         "not square": wishes(count, labels, seed=8, sizes=NOT_SQUARE),
+        "pairs, not square": wishes(count, labels, seed=9, things=2, sizes=NOT_SQUARE),
     }
     for name, asked in sets.items():
-        grid = options.grids / f"starter-{name.replace(' ', '-')}.png"
+        grid = options.grids / f"starter-{name.replace(',', '').replace(' ', '-')}.png"
         result[name] = measure(classifier, labels, asked, grid, options.steps)
         log.info("%s: %s", name, result[name])
     result["reconstruction_psnr_db"] = reconstruction(drawn)

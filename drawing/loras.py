@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..catalog.recognize import lora_tensors
+from ..catalog.lora_names import ALPHA, DOWN, UP, lora_tensors, parts
 from ..catalog.safetensors_header import read_header
 from ..core.errors import ModelFileError
 from ..starter.ldm_names import ldm_name
@@ -19,9 +19,11 @@ from ..starter.ldm_names import ldm_name
 if TYPE_CHECKING:
     import torch
 
-DOWN, UP = ".lora_down.weight", ".lora_up.weight"
-UNSUPPORTED = (".dora_scale", ".lora_mid.weight")
-"""What changes the formula: a module with one of these is left out and counts as not fitting."""
+OTHER_FORMULAS = ("dora_scale", "lora_magnitude_vector")
+"""Ends of the tensors of a DoRA (kohya's and PEFT's), whose formula is another one."""
+
+MIDDLE = ".lora_mid"
+"""The third matrix of a LoCon with Tucker decomposition, whose formula is another one, too."""
 
 MIN_MATCH = 0.5
 """A LoRA of which fewer of its modules than this share fit was made for another model."""
@@ -72,7 +74,10 @@ def read_lora(path: Path) -> dict[str, LoraModule]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    names = lora_tensors(read_header(path))
+    header = read_header(path)
+    if any(end in OTHER_FORMULAS or part.endswith(MIDDLE) for part, end, _ in parts(header)):
+        raise ModelFileError("lora_form_unknown", f"{path.name} is no plain LoRA.")
+    names = lora_tensors(header)
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -80,12 +85,12 @@ def read_lora(path: Path) -> dict[str, LoraModule]:
     modules: dict[str, LoraModule] = {}
     for name, source in names.items():
         module = name.removesuffix(DOWN)
-        if module == name or any(module + part in names for part in UNSUPPORTED):
+        if module == name:
             continue
         down, up = tensors[source], tensors.get(names.get(module + UP, ""))
         if up is None or min(up.dim(), down.dim()) < 2 or up.shape[1] != down.shape[0]:
             continue
-        alpha = tensors.get(names.get(module + ".alpha", ""))
+        alpha = tensors.get(names.get(module + ALPHA, ""))
         scale = float(alpha) if alpha is not None else float(down.shape[0])
         modules[module] = LoraModule(up, down, scale)
     if not modules:
@@ -150,7 +155,8 @@ class AppliedLoras:
         import torch
 
         with torch.no_grad():
-            for name, kept in self._kept.items():
+            # One weight can have been kept under two names: the first holds what it was.
+            for name, kept in reversed(self._kept.items()):
                 self._weights[name].copy_(kept)
         self._kept.clear()
 

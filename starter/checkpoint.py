@@ -74,11 +74,12 @@ def load(path: Path = STARTER_FILE) -> StarterWeights:
         with safe_open(path, framework="pt") as file:
             facts = _latent_facts(file.metadata())
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        unet = dequantize({k: v for k, v in tensors.items() if k.startswith(UNET_PREFIX)})
+        unet = {_diffusers_key(k.removeprefix(UNET_PREFIX)): v for k, v in unet.items()}
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
-    unet = dequantize({k: v for k, v in tensors.items() if k.startswith(UNET_PREFIX)})
     return StarterWeights(
-        unet={_diffusers_key(k.removeprefix(UNET_PREFIX)): v for k, v in unet.items()},
+        unet=unet,
         autoencoder={
             _autoencoder_key(key.removeprefix(VAE_PREFIX)): value.float()
             for key, value in tensors.items()

@@ -18,18 +18,18 @@ from .renders import Renders
 Kind = Literal["white", "color", "pair"]
 
 PLACES = (
-    "{thing} on {a} {color} background",
+    "{thing} on {a_color} background",
     "{thing} on {color}",
-    "{thing} with {a} {color} background",
-    "{thing} against {a} {color} background",
-    "{thing} on {a} {color} backdrop",
+    "{thing} with {a_color} background",
+    "{thing} against {a_color} background",
+    "{thing} on {a_color} backdrop",
     "{thing}, {color} background",
     "{thing}, the background is {color}",
     "{thing}, background: {color}",
     "{color} background, {thing}",
     "{color} backdrop behind {thing}",
-    "{a} {color} background and {thing}",
-    "{thing} before {a} {color} wall",
+    "{a_color} background and {thing}",
+    "{thing} before {a_color} wall",
     "{thing} surrounded by {color}",
     "{thing} over {color}",
     "everything {color} behind {thing}",
@@ -207,8 +207,7 @@ class Composer:
         place = color or ("white" if rng.random() < 0.15 else None)
         if place is not None:
             wording = rng.choice(PLACES) if rng.random() < 0.6 else PLACES[0]
-            article = "an" if place[0] in "aeiou" else "a"
-            text = wording.format(thing=text, a=article, color=place)
+            text = wording.format(thing=text, color=place, a_color=with_article(place))
         if rng.random() < 0.2:
             text = rng.choice(OPENINGS).format(text)
         if style == USUAL_STYLE and rng.random() < 0.3:
@@ -226,10 +225,7 @@ class Composer:
             name = f"{tint} {name}"
         elif draw < 0.2:
             name = f"{rng.choice(ADJECTIVES)} {name}"
-        draw = rng.random()
-        if draw < 0.5 and not name.endswith("s"):
-            return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-        return name
+        return with_article(name) if rng.random() < 0.5 else name
 
     def _labels(self, members: Sequence[int]) -> tuple[str, ...]:
         return tuple(self._renders.glyphs[i].label for i in members)
@@ -319,6 +315,13 @@ def _grown(alpha: np.ndarray, radius: float) -> np.ndarray:
             left = margin + round(ring * math.cos(angle))
             np.maximum(grown, padded[top : top + height, left : left + width], out=grown)
     return grown
+
+
+def with_article(words: str) -> str:
+    """ "a lemon", "an owl"; what ends in "s" is taken for a plural and has none."""
+    if words.endswith("s"):
+        return words
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def color_names(pixels: np.ndarray) -> list[str]:

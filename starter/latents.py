@@ -8,6 +8,7 @@ for each colour, and any two of a style make a pair.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import random
 from collections.abc import Collection, Sequence
@@ -22,7 +23,7 @@ from ..language import encode
 from .architecture import LATENT_FACTOR, NATIVE_SIZE
 from .compose import Composer, Kind, Layout, shrink
 from .renders import Renders
-from .runs import load_tensors, save_tensors
+from .runs import load_metadata, load_tensors, save_tensors
 from .train_autoencoder import to_tensor
 
 if TYPE_CHECKING:
@@ -99,31 +100,45 @@ def shard_file(folder: Path, index: int) -> Path:
 def make_shard(
     renders: Renders, labels: Collection[str], model: AutoencoderTiny, folder: Path, index: int
 ) -> None:
-    """Compose, encode and save one shard of these concepts; does nothing if it is there."""
+    """Compose, encode and save one shard of these concepts.
+
+    Does nothing if it is there, made from the same concepts and by the same encoder.
+    """
     path = shard_file(folder, index)
-    if path.exists():
+    made_from = _fingerprint(renders, labels, model)
+    if _is_made_from(path, made_from):
         return
     rng = random.Random(1000 + index)
     composer = Composer(renders, labels, STILL_LAYOUT)
     glyphs = renders.of(labels)
     kind = SHARDS[index % len(SHARDS)]
     if kind == "pair":
-        latents, captions = _pairs(rng, composer, glyphs, Halves(composer, glyphs, model, folder))
+        halves = Halves(composer, glyphs, model, folder, made_from)
+        latents, captions = _pairs(rng, composer, glyphs, halves)
     else:
         latents, captions = _pictures(rng, composer, glyphs, model, kind, _shape(index))
     tensors = {"latents": latents, "texts": encode(captions).half()}
-    save_tensors(path, tensors, {"kind": kind})
+    save_tensors(path, tensors, {"kind": kind, "made_from": made_from})
     log.info("shard %d: %d captions (%s)", index, len(captions), kind)
 
 
 class Halves:
-    """Latents of pictures that show one thing twice, side by side; a colour's are made when they
-    are first asked for, and kept in `folder`."""
+    """Latents of pictures that show one thing twice, side by side.
+
+    A colour's are made when they are first asked for, and kept in `folder` with `made_from`, which
+    stands for the composer, the glyphs and the encoder: others make them anew.
+    """
 
     def __init__(
-        self, composer: Composer, glyphs: Sequence[int], model: AutoencoderTiny, folder: Path
+        self,
+        composer: Composer,
+        glyphs: Sequence[int],
+        model: AutoencoderTiny,
+        folder: Path,
+        made_from: str,
     ) -> None:
-        self._composer, self._glyphs, self._model, self._folder = composer, glyphs, model, folder
+        self._composer, self._glyphs, self._model = composer, glyphs, model
+        self._folder, self._made_from = folder, made_from
         self._rows = {glyph: row for row, glyph in enumerate(glyphs)}
         self._made: dict[str, torch.Tensor] = {}
 
@@ -137,12 +152,13 @@ class Halves:
     def _twice(self, color: str) -> torch.Tensor:
         if color not in self._made:
             path = self._folder / f"twice-{color.replace(' ', '-')}.safetensors"
-            if not path.exists():
+            if not _is_made_from(path, self._made_from):
                 pictures = [
                     self._composer.compose(random.Random(0), (glyph, glyph), color).pixels
                     for glyph in self._glyphs
                 ]
-                save_tensors(path, {"latents": encoded(self._model, pictures, NATIVE_SIZE)}, {})
+                latents = encoded(self._model, pictures, NATIVE_SIZE)
+                save_tensors(path, {"latents": latents}, {"made_from": self._made_from})
             self._made[color] = load_tensors(path)[0]["latents"]
         return self._made[color]
 
@@ -159,15 +175,36 @@ def encoded(model: AutoencoderTiny, pictures: Sequence[np.ndarray], side: int) -
 
 
 def load_shards(folder: Path) -> list[Latents]:
-    """All shards that are there, by shape; the square pictures first."""
+    """All shards that are there, by shape; the square pictures first.
+
+    Raises ValueError if they were made from different concepts or by different encoders.
+    """
     found: dict[tuple[int, int], list[tuple[str, dict[str, torch.Tensor]]]] = {}
+    sources: set[str] = set()
     for file in sorted(folder.glob("shard-*.safetensors")):
         tensors, metadata = load_tensors(file)
+        sources.add(metadata["made_from"])
         height, width = tensors["latents"].shape[2:]
         found.setdefault((height, width), []).append((metadata["kind"], tensors))
+    if len(sources) != 1:
+        raise ValueError(f"The shards in {folder} are none, or not of one making: make them anew.")
     native = NATIVE_SIZE // LATENT_FACTOR
     square = found.pop((native, native))
     return [_joined(square), *(_joined(shards) for shards in found.values())]
+
+
+def _fingerprint(renders: Renders, labels: Collection[str], model: AutoencoderTiny) -> str:
+    """Changes with whatever changes the latents, but for the code that composes them."""
+    settled = (SHARDS, SHAPES, SHAPED_KINDS, STILL_LAYOUT, WORDINGS, PAIRS)
+    glyphs = [renders.glyphs[i] for i in renders.of(labels)]
+    digest = hashlib.sha256(repr((settled, glyphs)).encode())
+    for name, weight in sorted(model.encoder.state_dict().items()):
+        digest.update(name.encode() + weight.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _is_made_from(path: Path, made_from: str) -> bool:
+    return path.exists() and load_metadata(path).get("made_from") == made_from
 
 
 def _joined(shards: list[tuple[str, dict[str, torch.Tensor]]]) -> Latents:

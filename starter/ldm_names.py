@@ -36,6 +36,24 @@ def ldm_name(name: str) -> str:
 
     Raises ValueError for a layer that such a UNet does not have.
     """
+    try:
+        return _ldm_name(name)
+    except KeyError:
+        raise ValueError(f"{name} is no layer of such a UNet") from None
+
+
+def diffusers_name(name: str) -> str:
+    """The way back: diffusers' name of a layer that is called `name` in the original form.
+
+    Raises ValueError for a layer that such a UNet does not have.
+    """
+    try:
+        return _diffusers_name(name)
+    except KeyError:
+        raise ValueError(f"{name} is no layer of such a UNet") from None
+
+
+def _ldm_name(name: str) -> str:
     if name in _PLAIN:
         return _PLAIN[name]
     if found := re.fullmatch(r"down_blocks\.(\d)\.(attentions|resnets)\.(\d)\.(.+)", name):
@@ -52,14 +70,10 @@ def ldm_name(name: str) -> str:
         return f"input_blocks.{3 * int(found[1]) + 3}.0.op"
     if found := re.fullmatch(r"up_blocks\.(\d)\.upsamplers\.0\.conv", name):
         return f"output_blocks.{3 * int(found[1]) + 2}.2.conv"
-    raise ValueError(f"{name} is no layer of such a UNet")
+    raise KeyError(name)
 
 
-def diffusers_name(name: str) -> str:
-    """The way back: diffusers' name of a layer that is called `name` in the original form.
-
-    Raises ValueError for a layer that such a UNet does not have.
-    """
+def _diffusers_name(name: str) -> str:
     if name in _PLAIN_BACK:
         return _PLAIN_BACK[name]
     if found := re.fullmatch(r"middle_block\.(\d)\.(.+)", name):
@@ -78,7 +92,7 @@ def diffusers_name(name: str) -> str:
         if part == 1:
             return f"{way}.{level}.attentions.{layer}.{rest}"
         return f"{way}.{level}.resnets.{layer}.{_RESNET_BACK[rest]}"
-    raise ValueError(f"{name} is no layer of such a UNet")
+    raise KeyError(name)
 
 
 def _layer(block: str, kind: str, rest: str) -> str:

@@ -1,8 +1,9 @@
 """A training run that can be stopped at any moment and goes on where it was.
 
 The state (weights, optimizer, step) is one safetensors file, written under a temporary name and
-renamed; the losses are lines of JSON in `log.jsonl` beside it. Random numbers are seeded anew for
-every step, so a resumed run takes the steps that an uninterrupted one would have taken.
+renamed, and says what the run was begun with: it goes on with that alone. The losses are lines of
+JSON in `log.jsonl` beside it. Random numbers are seeded anew for every step, so a resumed run takes
+the steps that an uninterrupted one would have taken.
 
 On a CPU a step is shared by `workers` threads of one core each (start with OMP_NUM_THREADS=1): each
 draws its own batch and their gradients are averaged. That is faster than one batch on all cores,
@@ -16,11 +17,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +47,7 @@ def cosine(step: int, steps: int, *, warmup: int, floor: float = 0.02) -> float:
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, metadata)
     temporary.replace(path)
 
@@ -55,6 +57,12 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return tensors, file.metadata() or {}
+
+
+def load_metadata(path: Path) -> dict[str, str]:
+    """The metadata alone of a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def placed(module: Placed, device: str = "cpu") -> Placed:
@@ -80,7 +88,8 @@ class Ema:
 class Run:
     """Owns the loop: learning rate, steps, log, state. The caller owns the loss.
 
-    `loss(rng, generator)` draws its batch from the two generators alone.
+    `loss(rng, generator)` draws its batch from the two generators alone. `begun_with`: what else
+    decides the steps, by name, such as the size of a batch. (The number of steps may grow.)
     """
 
     def __init__(
@@ -96,6 +105,7 @@ class Run:
         save_every: float = 300.0,
         workers: int = 1,
         bf16: bool = False,
+        begun_with: Mapping[str, object] | None = None,
     ) -> None:
         self.folder, self.modules, self.optimizer = folder, modules, optimizer
         self.steps, self.warmup, self.ema, self.save_every = steps, warmup, ema or {}, save_every
@@ -103,6 +113,8 @@ class Run:
         self.seed = seed
         self.workers = workers
         self.bf16 = bf16
+        facts = {"seed": seed, "workers": workers, "bf16": bf16, **(begun_with or {})}
+        self._begun_with = {name: str(value) for name, value in facts.items()}
         self._peaks = [group["lr"] for group in optimizer.param_groups]
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -111,10 +123,20 @@ class Run:
         return self.folder / "state.safetensors"
 
     def resume(self) -> bool:
-        """Take up the saved state; False if there is none."""
+        """Take up the saved state; False if there is none.
+
+        Raises ValueError if it was begun with something else.
+        """
         if not self.state_file.exists():
             return False
         tensors, metadata = load_tensors(self.state_file)
+        for name, value in self._begun_with.items():
+            before = metadata.get(name, value)
+            if before != value:
+                raise ValueError(
+                    f"The run in {self.folder} was begun with {name} {before}, not {value}: "
+                    "go on with that, or begin in another folder."
+                )
         for name, module in self.modules.items():
             module.load_state_dict(_below(tensors, f"module.{name}."))
         for name, ema in self.ema.items():
@@ -139,7 +161,7 @@ class Run:
         for index, fields in self.optimizer.state_dict()["state"].items():
             for field, value in fields.items():
                 tensors[f"optimizer.{index}.{field}"] = torch.as_tensor(value)
-        save_tensors(self.state_file, tensors, {"step": str(self.step)})
+        save_tensors(self.state_file, tensors, {"step": str(self.step)} | self._begun_with)
 
     def go(
         self,
@@ -149,10 +171,16 @@ class Run:
         log_every: int = 50,
         on_save: Callable[[], dict[str, float]] | None = None,
     ) -> None:
-        """Train to the last step. `on_save` may measure; what it returns goes into the log."""
+        """Train to the last step. `on_save` may measure; what it returns goes into the log.
+
+        Raises SystemExit, when all is saved, if the process is told to stop.
+        """
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         smoothed, started, first = None, time.monotonic(), self.step
         saved = time.monotonic()
+        if self.step >= self.steps and on_save:
+            # The last process may have died between saving its state and its result.
+            on_save()
         with _Stopping() as stopping, ThreadPoolExecutor(self.workers) as pool:
             while self.step < self.steps and not stopping.asked:
                 share = cosine(self.step, self.steps, warmup=self.warmup)
@@ -176,6 +204,8 @@ class Run:
                     self.save()
                     self._log({"step": self.step} | (on_save() if on_save else {}))
                     saved = time.monotonic()
+        if stopping.asked and self.step < self.steps:
+            raise SystemExit(f"Stopped at step {self.step} of {self.steps}; run it again to go on.")
 
     def _gradients(
         self,

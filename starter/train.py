@@ -2,8 +2,8 @@
 
     python -m kizy.starter.train --folder runs --stage all
 
-Every stage is seeded, logs its losses to `<folder>/<stage>/log.jsonl` and goes on where it was
-stopped. On a CPU one worker for each core, of one thread each, is fastest:
+Every stage is seeded and goes on where it was stopped; those that train log their losses to
+`<folder>/<stage>/log.jsonl`. On a CPU one worker for each core, of one thread each, is fastest:
 
     OMP_NUM_THREADS=1 python -m kizy.starter.train --folder runs --stage unet --workers 2
 
@@ -140,10 +140,14 @@ class Training:
             self.folder / "enlarger",
             self.enlarger,
             self.enlarger_from,
+            self.device,
         )
 
     def _export(self) -> None:
         unet, metadata = load_tensors(self.folder / "unet/unet.safetensors")
+        step, steps = metadata["step"], metadata["steps"]
+        if int(step) < int(steps):
+            raise SystemExit(f"The UNet is at step {step} of {steps}: train it to its end first.")
         autoencoder, _ = load_tensors(self.best_autoencoder_file)
         scale = float(metadata["scale"])
         weights = StarterWeights(unet, autoencoder, scale, self.preview_map(scale))
@@ -182,7 +186,7 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, help="npm folder; default: <folder>/packages")
     parser.add_argument("--stage", choices=("all", UNPACK, *STAGES), default="all")
     parser.add_argument("--concepts", choices=("everyday", "all"), default="everyday")
-    parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--shards", type=int, default=48, help="of latents")
     parser.add_argument("--autoencoder-steps", type=int, default=6000)
     parser.add_argument("--unet-steps", type=int, default=20_000)
     parser.add_argument("--unet-batch", type=int, default=8, help="pictures a worker and step")

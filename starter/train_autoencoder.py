@@ -127,6 +127,7 @@ def train(
         save_every=120,
         workers=settings.workers,
         bf16=settings.bf16,
+        begun_with={"batch": settings.batch, "decoder_only": settings.decoder_only},
     )
     run.resume()
     pictures = pool(renders, settings.pictures, settings.seed)

@@ -94,6 +94,7 @@ def train(
     folder: Path,
     settings: EnlargerSettings,
     start_from: Path | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Train in `folder` (or go on there); returns the file with the weights (averaged, float16).
 
@@ -109,7 +110,7 @@ def train(
     model = _initialized(SRVGGNetCompact(settings.num_feat, settings.num_conv))
     if start_from is not None:
         model.load_state_dict(load_tensors(start_from)[0])
-    model = placed(model)
+    model = placed(model, device)
     ema = Ema(model, 0.999)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
@@ -125,10 +126,11 @@ def train(
         save_every=180,
         workers=settings.workers,
         bf16=settings.bf16,
+        begun_with={"batch": settings.batch},
     )
     run.resume()
     maker = PairMaker(renders512, autoencoder, settings)
-    made_from = _fingerprint(autoencoder_path, settings)
+    made_from = _fingerprint(autoencoder_path, settings, renders512)
     glyphs = renders512.of(taught(everyday_only=False))
     pairs = load_pairs(folder, f"pairs-{made_from}", maker, glyphs, settings.pictures)
     measured = load_pairs(
@@ -141,7 +143,7 @@ def train(
 
     def loss(rng: random.Random, generator: torch.Generator) -> torch.Tensor:
         x, y = _crops(rng, pairs, settings)
-        return enlarging_loss(model(x), y)
+        return enlarging_loss(model(x.to(device)), y.to(device))
 
     def measure() -> dict[str, float]:
         averaged = SRVGGNetCompact(settings.num_feat, settings.num_conv)
@@ -205,9 +207,10 @@ class PairMaker:
         return _through(self._autoencoder, small, deviation, generator), target
 
 
-def _fingerprint(autoencoder_path: Path, settings: EnlargerSettings) -> str:
-    """Changes with whatever changes the pairs."""
-    made_with = repr((settings.clean, settings.latent_noise)).encode()
+def _fingerprint(autoencoder_path: Path, settings: EnlargerSettings, renders: Renders) -> str:
+    """Changes with whatever changes the pairs, but for the code that composes them."""
+    settled = (settings.clean, settings.latent_noise, LAYOUT, KINDS, KINDS_3D, renders.glyphs)
+    made_with = repr(settled).encode()
     return hashlib.sha256(autoencoder_path.read_bytes() + made_with).hexdigest()[:8]
 
 

@@ -46,8 +46,8 @@ class UNetSettings:
     """`noisier_half`: share of the timesteps drawn from the noisier half, in 0 to 1.
     `least_weight`: least weight of a timestep's loss, in 0 to 1. A run from nothing learns shapes
     first with 0.75 and 0.1; the defaults then bring surfaces and styles. `own`: share of the
-    pictures that are seen through the network's own eyes, in 0 to 1; in a run from nothing not
-    before a third of its steps, when things can be recognised.
+    captioned pictures above `LEAST_OWN_NOISE` that are seen through the network's own eyes, in 0
+    to 1; in a run from nothing not before a third of its steps, when things can be recognised.
     """
 
     steps: int = 4000
@@ -85,7 +85,7 @@ def train(
     if device == "cpu":
         _quicken(model)
     # An average over about the last twentieth of the run.
-    ema = Ema(model, min(0.9998, 1 - 20 / settings.steps))
+    ema = Ema(model, min(0.9998, max(0.0, 1 - 20 / settings.steps)))
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=settings.learning_rate,
@@ -104,6 +104,7 @@ def train(
         save_every=420,
         workers=settings.workers,
         bf16=settings.bf16,
+        begun_with={"batch": settings.batch, "from_weights": start_from is not None},
     )
     run.resume()
     own_from = 0 if start_from is not None else settings.steps // 3
@@ -163,12 +164,12 @@ def train(
         weight = sigmas[t].square().clamp(min=settings.least_weight)
         return (error.square().mean((1, 2, 3)) * weight).mean() / weight.mean()
 
-    def measure() -> dict[str, float]:
-        facts = {"step": str(run.step), "scale": str(scale)}
+    def save_average() -> dict[str, float]:
+        facts = {"step": str(run.step), "steps": str(run.steps), "scale": str(scale)}
         save_tensors(result, white.leave(ema.shadow), facts)
         return {}
 
-    run.go(loss, on_save=measure, log_every=20)
+    run.go(loss, on_save=save_average, log_every=20)
     return result
 
 

@@ -289,7 +289,18 @@ def test_a_layer_of_sdxl_has_its_published_name(name: str) -> None:
     assert ldm_name(name) == SDXL_NAMES[name]
 
 
-@pytest.mark.parametrize("name", ["down_blocks.0.motion_modules.0.x", "nothing", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "down_blocks.0.motion_modules.0.x",
+        "down_blocks.0.resnets.0.x",
+        "mid_block.resnets.0.x",
+        "input_blocks.1.0.x",
+        "middle_block.0.x",
+        "nothing",
+        "",
+    ],
+)
 def test_an_unknown_layer_is_an_error(name: str) -> None:
     for translate in (ldm_name, diffusers_name):
         with pytest.raises(ValueError, match="no layer"):
@@ -300,3 +311,35 @@ def test_sdxl_weights_are_found_under_both_names() -> None:
     weights = kohya_weights(sdxl_unet(), {}, sdxl=True)
     both = ("down_blocks_1_attentions_0_proj_in", "input_blocks_4_1_proj_in")
     assert weights[f"lora_unet_{both[0]}"] is weights[f"lora_unet_{both[1]}"]
+
+
+def test_a_weight_that_two_loras_name_differently_comes_back_as_it_was() -> None:
+    weights = kohya_weights(sdxl_unet(), {}, sdxl=True)
+    parts = ("input_blocks_4_1_proj_in", "down_blocks_1_attentions_0_proj_in")
+    names = [f"lora_unet_{part}" for part in parts]
+    before = weights[names[0]].detach().clone()
+    applied = AppliedLoras(weights)
+    for name in names:
+        module = LoraModule(torch.ones(before.shape[0], 2), torch.ones(2, before.shape[1]), 2.0)
+        applied.add({name: module}, model_weight=1.0, clip_weight=1.0)
+    assert torch.allclose(weights[names[0]], before + 4)
+    applied.remove()
+    assert torch.equal(weights[names[0]], before)
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["dora_scale", "lora_magnitude_vector", "lora_magnitude_vector.weight", "lora_mid.weight"],
+)
+def test_a_lora_of_another_formula_is_refused(tmp_path: Path, end: str) -> None:
+    stem, path = "lora_unet_down_blocks_1_attentions_0_proj_in", tmp_path / "dora.safetensors"
+    tensors = {
+        f"{stem}.lora_down.weight": torch.ones(2, 8),
+        f"{stem}.lora_up.weight": torch.ones(8, 2),
+    }
+    save_file(tensors, path)
+    assert len(read_lora(path)) == 1
+    save_file(tensors | {f"{stem}.{end}": torch.ones(8, 1)}, path)
+    with pytest.raises(ModelFileError) as caught:
+        read_lora(path)
+    assert caught.value.code == "lora_form_unknown"

@@ -125,9 +125,32 @@ def test_a_run_that_is_told_to_stop_saves_its_last_step(tmp_path: Path) -> None:
             signal.raise_signal(signal.SIGTERM)
         return loss_of(run)(rng, generator)
 
-    run.go(loss)
+    with pytest.raises(SystemExit, match="Stopped at step 5 of 12"):
+        run.go(loss)
     again = run_of(tmp_path)
     assert again.resume() and again.step == 5
+
+
+def test_a_run_that_died_before_its_result_was_written_writes_it(tmp_path: Path) -> None:
+    finished(tmp_path, "AdamW")
+    again, written = run_of(tmp_path), []
+    again.resume()
+
+    def write() -> dict[str, float]:
+        written.append(again.step)
+        return {}
+
+    again.go(loss_of(again, stop_at=STEPS), on_save=write)
+    assert written == [STEPS]
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with_alone(tmp_path: Path) -> None:
+    finished(tmp_path, "AdamW")
+    module = toy()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.02)
+    other = Run(tmp_path, {"toy": module}, optimizer, steps=STEPS, warmup=3, seed=7, workers=2)
+    with pytest.raises(ValueError, match="begun with workers 1, not 2"):
+        other.resume()
 
 
 def test_an_average_moves_towards_the_weights() -> None:

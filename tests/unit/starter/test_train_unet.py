@@ -25,7 +25,10 @@ def test_a_step_is_taken_with_and_without_own_eyes(tmp_path: Path) -> None:
     for own in (0.0, 1.0):
         settings = UNetSettings(steps=1, batch=2, own=own, empty_prompts=0.0)
         tensors, facts = load_tensors(train(data, 1.0, tmp_path / str(own), settings))
-        assert facts["step"] == "1"
+        assert facts["step"] == facts["steps"] == "1"
+        state, _ = load_tensors(tmp_path / str(own) / "state.safetensors")
+        # The average of so short a run is what was trained.
+        assert torch.allclose(tensors["conv_out.bias"], state["module.unet.conv_out.bias"])
         assert all(torch.isfinite(value).all() for value in tensors.values())
         biases.append(tensors["conv_out.bias"])
     assert not torch.equal(*biases)
