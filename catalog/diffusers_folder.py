@@ -36,6 +36,15 @@ def check_model_folder(path: Path) -> Family:
         raise _invalid(path, "cannot be read") from error
 
 
+def begins_with_noise_alone(path: Path) -> bool:
+    """Whether a model's schedule was rescaled to zero terminal SNR, in a folder that was checked.
+
+    Raises ModelFileError `model_folder_invalid`.
+    """
+    name = "scheduler/scheduler_config.json"
+    return is_file(path / name) and _read_json(path, name).get("rescale_betas_zero_snr") is True
+
+
 def _checked(path: Path) -> Family:
     if not path.is_dir():
         raise UnknownNameError("file_missing", f"There is no folder {path}.")

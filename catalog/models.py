@@ -9,13 +9,14 @@ from typing import Literal
 from ..core.errors import KizyError, UnknownNameError, nearest
 from ..core.home import models_folder
 from ..core.request import Frozen
-from .diffusers_folder import INDEX_FILE, check_model_folder
+from .diffusers_folder import INDEX_FILE, begins_with_noise_alone, check_model_folder
 from .family import Variant, load_families
 from .recognize import checkpoint_family, variant_named, variant_of
 from .safetensors_header import PICKLE_SUFFIXES, is_file, read_header, readable
 
 STARTER = "starter"
 STARTER_WEIGHTS = Path(__file__).parent.parent / "starter" / "weights"
+STARTER_FILE = STARTER_WEIGHTS / "checkpoints" / "kizy-starter.safetensors"
 MAX_DEPTH = 3
 """Levels of folders below the models folder that are looked through."""
 
@@ -27,7 +28,8 @@ class ModelEntry(Frozen):
     `variant`: of a well-known fine-tune within the family ("pony").
 
     `path` None: the built-in one, or one that lies on a server. `size` in bytes.
-    `drawable_here`: Kizy can draw it in its own process; `problem` says why not.
+    `drawable_here`: Kizy can draw it in its own process; `problem` says why not. `zero_snr`: it
+    begins with noise alone, which few samplers can.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ModelEntry(Frozen):
     size: int
     drawable_here: bool
     problem: str | None = None
+    zero_snr: bool = False
 
 
 def list_models(folders: Iterable[Path] | None = None) -> list[ModelEntry]:
@@ -79,6 +82,7 @@ def _starter() -> ModelEntry:
         kind="builtin",
         size=_size(STARTER_WEIGHTS),
         drawable_here=True,
+        zero_snr=True,
     )
 
 
@@ -94,6 +98,7 @@ def _entry(path: Path, name: str) -> ModelEntry:
         kind="diffusers",
         size=_size(path),
         drawable_here=True,
+        zero_snr=begins_with_noise_alone(path),
     )
 
 

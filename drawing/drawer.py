@@ -119,6 +119,8 @@ class Drawer:
         model = self._load(plan, report)
         meter.done("load")
         savings = _Savings()
+        # A model that an earlier drawing left in tiles draws this one as its Plan always is.
+        model.set_tiled_decode(False)
         with self._loras(model, plan, cancel, report), torch.inference_mode():
             conditioning = self._saving(
                 lambda: model.encode(plan.prompt, plan.negative, plan.width, plan.height),
@@ -164,7 +166,8 @@ class Drawer:
         plan, saving = work.plan, self._saver(work, report)
         doing = "drawing" if plan.count == 1 else f"drawing picture {work.index + 1}"
         if plan.draws or work.inputs.start is None:
-            picture = saving(lambda: self._drawn(work, doing, report, meter))
+            latents = saving(lambda: self._sampled(work, doing, report, meter))
+            picture = saving(lambda: _decoded(work.model, latents))
         else:
             picture = work.inputs.start
         picture = self._later_stages(picture, work, saving, report, meter)
@@ -173,8 +176,8 @@ class Drawer:
         report.progress(meter.fraction, doing, meter.left)
         return picture
 
-    def _drawn(self, work: _Work, doing: str, report: Report, meter: Meter) -> Image.Image:
-        """The picture before its later stages."""
+    def _sampled(self, work: _Work, doing: str, report: Report, meter: Meter) -> torch.Tensor:
+        """The latents of the picture before its later stages."""
         model = work.model
 
         def on_step(done: int, steps: int, expected: Callable[[], torch.Tensor]) -> None:
@@ -183,11 +186,7 @@ class Drawer:
             if self._previews and done % PREVIEW_EVERY == 0 and done < steps:
                 report.preview(work.index, preview_picture(expected(), model.preview_map))
 
-        pixels = model.to_pixels(_latents(work, on_step))
-        if not torch.isfinite(pixels).all():
-            message = f"{model.name} drew numbers that are no colours."
-            raise EngineError("drawing_failed", message)
-        return masks.to_picture(pixels)
+        return _latents(work, on_step)
 
     def _later_stages(
         self, picture: Image.Image, work: _Work, saving: Saving, report: Report, meter: Meter
@@ -255,6 +254,8 @@ class Drawer:
 
     def _load_once(self, plan: Plan) -> DrawModel:
         path = plan.model.path
+        if path is None and plan.family != "starter":
+            raise EngineError("drawing_failed", f"The model {plan.model.name} has no folder here.")
         if path is None:
             key = (plan.model.name, "", str(self.device))
             return self._cache.get(key, 200_000_000, self.device, lambda: self._starter(plan))
@@ -383,6 +384,15 @@ def _latents(work: _Work, on_step: Callable[..., None]) -> torch.Tensor:
     )
 
 
+def _decoded(model: DrawModel, latents: torch.Tensor) -> Image.Image:
+    """Raises EngineError `drawing_failed` if they are no picture."""
+    pixels = model.to_pixels(latents)
+    if not torch.isfinite(pixels).all():
+        message = f"{model.name} drew numbers that are no colours."
+        raise EngineError("drawing_failed", message)
+    return masks.to_picture(pixels)
+
+
 def _finish(picture: Image.Image, plan: Plan, inputs: _Inputs) -> Image.Image:
     """To the exact size that was planned; outside a mask, the picture that was given."""
     size = (plan.output_width, plan.output_height)
@@ -392,6 +402,6 @@ def _finish(picture: Image.Image, plan: Plan, inputs: _Inputs) -> Image.Image:
         return picture
     original, mask = inputs.start, inputs.mask
     if original.size != size:
-        original = blend.on_white(original).resize(size, Image.Resampling.LANCZOS)
+        original = original.resize(size, Image.Resampling.LANCZOS)
         mask = mask.resize(size, Image.Resampling.BILINEAR)
     return blend.put_back(picture, original, mask)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from dataclasses import dataclass
 
 import torch
 
 RESERVE = 0.8
 """Share of the free memory that weights may take; the rest is for what runs through them."""
+
+_NO_MEMORY = (
+    "out of memory",
+    "not enough memory",  # PyTorch's allocator on Windows
+    "can't allocate memory",
+    "cannot allocate",
+    "alloc_failed",  # CUBLAS_STATUS_ALLOC_FAILED and cuDNN's
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that memory ran out, on the GPU or the CPU."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "cannot allocate" in text
-    )
+    return isinstance(error, RuntimeError) and any(words in text for words in _NO_MEMORY)
 
 
 def release() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from ..core.errors import ModelFileError
 from .loras import kohya_weights
-from .memory import Placement
+from .memory import Placement, is_out_of_memory
 from .model import Conditioning, DrawModel
 
 # Linear latents-to-RGB maps in 0 to 1, as ComfyUI's latent_formats has them for -1 to 1.
@@ -32,6 +32,11 @@ _PREVIEW = {
     ],
 }
 
+TILES = 2
+"""Tiles along each side of a picture of the native size, where memory is short."""
+MIN_TILE = 64
+"""Pixels along a tile's side."""
+
 
 class StableDiffusionModel(DrawModel):
     """Weights from safetensors only; nothing is downloaded."""
@@ -50,6 +55,7 @@ class StableDiffusionModel(DrawModel):
         self.pipe = _load(folder, xl=self._xl, dtype=self.dtype, unet=unet)
         self.unet = self.pipe.unet if unet else _shapes_of_unet(folder, self.dtype)
         self.scheduler_config = dict(self.pipe.scheduler.config)
+        self._native_tile = int(self.pipe.vae.tile_sample_min_size)
         preview = _PREVIEW["sdxl" if self._xl else "sd15"]
         self.preview_map = [
             [value / 2 + (0.5 if row == 4 else 0.0) for value in channel]
@@ -129,6 +135,10 @@ class StableDiffusionModel(DrawModel):
 
     def set_tiled_decode(self, tiled: bool) -> None:
         vae = self.pipe.vae
+        # diffusers' tiles are as large as what the autoencoder was trained on: the native size.
+        side = max(MIN_TILE, self._native_tile // TILES) if tiled else self._native_tile
+        vae.tile_sample_min_size = side
+        vae.tile_latent_min_size = side // self.latent_factor
         if tiled:
             vae.enable_tiling()
         else:
@@ -217,7 +227,7 @@ def _as_damaged(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        if "out of memory" in str(error).lower() or "allocate memory" in str(error).lower():
+        if is_out_of_memory(error):
             raise
         message = f"The model in {folder} cannot be loaded: {str(error).splitlines()[0][:200]}"
         raise ModelFileError("model_file_damaged", message) from error

@@ -56,17 +56,28 @@ def _ramp(area: np.ndarray, width: int) -> np.ndarray:
 
 
 def put_back(drawn: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
-    """`drawn` inside the mask, `original` outside: there bit for bit. All of one size."""
+    """`drawn` inside the mask, `original` outside: there bit for bit. All of one size.
+
+    Transparency outside the mask stays, too; what is drawn is opaque.
+    """
     new = np.asarray(drawn.convert("RGB"), dtype=np.float32)
-    old = np.asarray(on_white(original))
-    share = np.asarray(mask, dtype=np.float32)[..., None] / 255.0
-    mixed = (new * share + old.astype(np.float32) * (1 - share)).round().astype(np.uint8)
-    return Image.fromarray(np.where(share > 0, mixed, old))
+    old = np.asarray(on_white(original)).astype(np.float32)
+    share = _share(mask)
+    return _kept(new * share + old * (1 - share), original, share)
 
 
 def keep_outside(drawn: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
-    """`drawn` wherever the mask is not black, `original` bit for bit where it is. One size."""
-    inside = np.asarray(mask)[..., None] > 0
-    return Image.fromarray(
-        np.where(inside, np.asarray(drawn.convert("RGB")), np.asarray(on_white(original)))
-    )
+    """As `put_back`, of what was mixed by the mask already."""
+    return _kept(np.asarray(drawn.convert("RGB")), original, _share(mask))
+
+
+def _share(mask: Image.Image) -> np.ndarray:
+    return np.asarray(mask, dtype=np.float32)[..., None] / 255.0
+
+
+def _kept(inside: np.ndarray, original: Image.Image, share: np.ndarray) -> Image.Image:
+    old = np.asarray(original if original.mode == "RGBA" else original.convert("RGB"))
+    if original.mode == "RGBA":
+        opacity = old[..., 3:] * (1 - share) + 255 * share
+        inside = np.concatenate([inside, opacity], axis=2)
+    return Image.fromarray(np.where(share > 0, np.rint(inside).astype(np.uint8), old))

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from ..catalog.family import Family, family
 from ..catalog.loras import file_sha256, read_lora
-from ..catalog.models import ModelEntry, find_model
+from ..catalog.models import STARTER, STARTER_FILE, ModelEntry, find_model
 from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
 from ..core.errors import EngineError, InputError, KizyError, UnknownNameError
@@ -24,6 +24,7 @@ from ..core.plan import (
     PlannedLora,
     PlannedMask,
     PlannedStart,
+    Reason,
     Stage,
 )
 from ..core.request import GenerationRequest
@@ -66,7 +67,7 @@ class Offer(Protocol):
         self, request: GenerationRequest, model: ModelEntry, style: str | None = None
     ) -> LoraChoices: ...
 
-    def engine(self, facts: Family) -> EngineFacts: ...
+    def engine(self, facts: Family, model: ModelEntry) -> EngineFacts: ...
 
 
 class App:
@@ -135,7 +136,12 @@ class App:
     def plan_by(self, offer: Offer, request: GenerationRequest, *, raw: bool = False) -> Plan:
         """Decide about a request that this offer serves. Raises InputError and its kinds."""
         model, why = offer.model(request)
-        return make_plan(request, self._choices(request, offer, model, why, raw=raw))
+        looked: dict[str, PictureFacts] = {}
+        plan = make_plan(request, self._choices(request, offer, model, why, looked, raw=raw))
+        # Only now: what is refused leaves no copies behind.
+        for path, facts in looked.items():
+            self._inputs.keep(Path(path).expanduser(), facts)
+        return plan
 
     def start(self, plan: Plan, job_id: str | None = None, *, again: bool = False) -> Handle:
         """Begin to draw a Plan. `again`: the job was begun before, and goes on.
@@ -183,10 +189,19 @@ class App:
         if plan.engine != COMFYUI:
             # A server finds its own files by the names in the Plan.
             changes["loras"] = tuple(self._find_lora(x) for x in plan.loras)
-        if plan.engine != COMFYUI and plan.model.path is not None:
-            # The path comes out of a file: what lies there is checked like any other model.
-            there = Path(plan.model.path).is_dir()
-            entry = drawable(find_model(plan.model.path if there else plan.model.name))
+        if plan.engine != COMFYUI and plan.family == STARTER and plan.model.path is None:
+            now = file_sha256(STARTER_FILE)
+            if plan.model.sha256 not in (None, now):
+                why = "the starter was trained on since this was drawn: the picture will differ"
+                note = Reason(choice="model", value="note", why=why)
+                changes["reasons"] = (*plan.reasons, note)
+            changes["model"] = plan.model.model_copy(update={"sha256": now})
+        elif plan.engine != COMFYUI:
+            # The path comes out of a file: what lies there is checked like any other model. A
+            # picture from a server names no path.
+            path = plan.model.path
+            there = path is not None and Path(path).is_dir()
+            entry = drawable(find_model(path if path and there else plan.model.name))
             changes["model"] = plan.model.model_copy(update={"path": str(entry.path)})
         if plan.start is not None:
             picture = self._inputs.find(plan.start.picture)
@@ -282,41 +297,49 @@ class App:
         offer: Offer,
         model: ModelEntry,
         why: str,
+        looked: dict[str, PictureFacts],
         *,
         raw: bool,
     ) -> Choices:
+        """Everything that the request names. `looked` gets its pictures, by path."""
+
+        def look(path: str | None) -> PictureFacts | None:
+            if path is not None and path not in looked:
+                looked[path] = self._look(path)
+            return looked[path] if path is not None else None
+
         facts = family(model.family or "").as_variant(model.variant)
         style, style_reason, named = _style(request, facts)
         asked = style.words if style is not None and style_reason != DEFAULTED else None
         loras = offer.loras(request, model, asked)
         if style_reason == DEFAULTED and any(lora.is_style for lora in loras.loras):
             style = style_reason = None
+        built_in = offer.kind == EMBEDDED and model.kind == "builtin"
         return Choices(
             model=model,
+            model_sha256=file_sha256(STARTER_FILE) if built_in else None,
             model_reason=why,
             family=facts,
             style=style,
             style_reason=style_reason,
             style_in_prompt=named,
             loras=loras,
-            start=self._keep(request.start.picture if request.start else None),
-            mask=self._keep(request.mask.picture if request.mask else None),
+            start=look(request.start.picture if request.start else None),
+            mask=look(request.mask.picture if request.mask else None),
             seed=random.SystemRandom().randint(0, MAX_AUTO_SEED),
-            engine=offer.engine(facts),
+            engine=offer.engine(facts, model),
             controls=tuple(
                 facts
-                for facts in (self._keep(control.picture) for control in request.controls)
+                for facts in (look(control.picture) for control in request.controls)
                 if facts is not None
             ),
-            improve_masks=tuple(self._keep(asked.mask) for asked in request.improve),
+            improve_masks=tuple(look(asked.mask) for asked in request.improve),
             raw=raw,
         )
 
-    def _keep(self, path: str | None) -> PictureFacts | None:
-        if path is None:
-            return None
+    def _look(self, path: str) -> PictureFacts:
         try:
-            return self._inputs.keep(Path(path).expanduser())
+            return self._inputs.look(Path(path).expanduser())
         except RuntimeError as error:
             raise UnknownNameError("file_missing", f"There is no file {path}.") from error
 

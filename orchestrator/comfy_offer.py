@@ -116,7 +116,7 @@ class ComfyOffer:
                     found[name] = card.model_copy(update={"key": BEGIN + name})
         return list(found.values())
 
-    def engine(self, facts: Family) -> EngineFacts:
+    def engine(self, facts: Family, model: ModelEntry) -> EngineFacts:
         """What there is on any of the servers: a picture goes to one that has all it needs.
 
         Those that list a model of the family come first.

@@ -40,11 +40,11 @@ class EmbeddedOffer:
         """The LoRAs to draw with; see `lora_choice.choose` for what it raises."""
         return choose(request, model, self._shelf, Reach(), style=style)
 
-    def engine(self, facts: Family) -> EngineFacts:
+    def engine(self, facts: Family, model: ModelEntry) -> EngineFacts:
         return EngineFacts(
             kind=self.kind,
             why=self._why,
-            samplers=sampler_names(zero_snr=facts.id == "starter"),
+            samplers=sampler_names(zero_snr=model.zero_snr),
             plain_samplers=PLAIN_SAMPLERS,
             enlarger=ENLARGER,
         )

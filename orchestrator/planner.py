@@ -114,6 +114,7 @@ class Choices:
     engine: EngineFacts
     controls: tuple[PictureFacts, ...] = ()
     improve_masks: tuple[PictureFacts | None, ...] = ()
+    model_sha256: str | None = None
     raw: bool = False
 
 
@@ -157,6 +158,7 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
         model=ModelFile(
             name=choices.model.name,
             path=str(choices.model.path) if choices.model.path is not None else None,
+            sha256=choices.model_sha256,
         ),
         loras=tuple(loras),
         style=choices.style.id if choices.style is not None else None,
@@ -264,6 +266,11 @@ def _negative(request: GenerationRequest, family: Family, reasons: list[Reason])
 
 
 def _sampler(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -> str:
+    samplers = choices.engine.samplers
+    if request.sampler == "auto" and samplers and choices.family.sampler not in samplers:
+        why = f"{choices.family.sampler}, which {choices.family.name} is made for, does not fit"
+        reasons.append(Reason(choice="sampler", value=samplers[0], why=f"{why} this model"))
+        return samplers[0]
     if request.sampler == "auto":
         why = f"what {choices.family.name} is made for"
         reasons.append(Reason(choice="sampler", value=choices.family.sampler, why=why))

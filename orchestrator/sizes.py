@@ -16,6 +16,9 @@ MIN_OUTPUT_SIDE = 16
 MAX_AREA_FACTOR = 4.0
 """Pixels drawn at once, as a multiple of the family's native ones: above it shapes double."""
 
+MAX_GIVEN_SIDE, MIN_GIVEN_SIDE = 16_384, 8
+"""Pixels along each side of a picture that is worked on as large as it is."""
+
 MAX_RATIO = 8
 """Longest side against the shortest."""
 
@@ -50,8 +53,12 @@ def plan_size(
     """Decide the sizes. `asked` is "auto", a word, or WIDTHxHEIGHT of the saved picture.
 
     `exact`: the saved picture is as large as the start picture, to the pixel. Raises InputError
-    `size_invalid`.
+    `size_invalid`, also for a start picture that is too large or too narrow.
     """
+    if start_size is not None and exact:
+        _check_given(start_size)
+    if start_size is not None:
+        _check_ratio(*start_size)
     factor = 1.0 if raw or enlarge is None else _factor(family, enlarge)
     words = {str(word): size for word, size in family.sizes.items()}
     word = "square" if asked == "auto" else asked.lower()
@@ -59,7 +66,7 @@ def plan_size(
         why = "the shape of the start picture"
         area = factor**2 * family.native_width * family.native_height
         wish = start_size if exact else _to_area(start_size, area)
-        width, height = _draw_size(wish, family, enlarged=factor > 1, shrink=True)
+        width, height = _draw_size(wish, family, enlarged=factor > 1, shrink=True, grow=exact)
     elif word in words:
         width, height = words[word]
         wish = (round(width * factor), round(height * factor))
@@ -81,6 +88,7 @@ def kept_size(given: tuple[int, int], enlarge: Enlarge | Literal["auto"] | None)
 
     Raises InputError `size_invalid`.
     """
+    _check_given(given)
     factor = enlarge.factor if isinstance(enlarge, Enlarge) else 1.0
     output = (round(given[0] * factor), round(given[1] * factor))
     if factor > 1 and max(output) > MAX_OUTPUT_SIDE:
@@ -104,17 +112,31 @@ def parse_size(text: str, family: Family) -> tuple[int, int]:
                 f"each side must be {MIN_OUTPUT_SIDE} to {MAX_OUTPUT_SIDE} pixels."
             )
             raise InputError("size_invalid", message)
-    if max(width, height) > MAX_RATIO * min(width, height):
-        message = (
-            f"{width}x{height} is too narrow: a side may be {MAX_RATIO} times the other at most."
-        )
-        raise InputError("size_invalid", message)
+    _check_ratio(width, height)
     return width, height
 
 
 def native_shape(size: tuple[int, int], family: Family) -> tuple[int, int]:
     """The size of that shape with about as many pixels as the family was trained on."""
     return _snapped(_to_area(size, family.native_width * family.native_height), family.multiple)
+
+
+def _check_ratio(width: int, height: int) -> None:
+    if max(width, height) > MAX_RATIO * min(width, height):
+        message = (
+            f"{width}x{height} is too narrow: a side may be {MAX_RATIO} times the other at most."
+        )
+        raise InputError("size_invalid", message)
+
+
+def _check_given(size: tuple[int, int]) -> None:
+    if MIN_GIVEN_SIDE <= min(size) <= max(size) <= MAX_GIVEN_SIDE:
+        return
+    message = (
+        f"A picture of {size[0]}x{size[1]} cannot be worked on: "
+        f"each side must be {MIN_GIVEN_SIDE} to {MAX_GIVEN_SIDE} pixels."
+    )
+    raise InputError("size_invalid", message, fix="Bring it into that range first.")
 
 
 def _factor(family: Family, enlarge: Enlarge | Literal["auto"]) -> float:
@@ -134,16 +156,24 @@ def _to_area(size: tuple[int, int], area: float) -> tuple[int, int]:
 
 
 def _draw_size(
-    wish: tuple[int, int], family: Family, *, enlarged: bool, shrink: bool
+    wish: tuple[int, int],
+    family: Family,
+    *,
+    enlarged: bool,
+    shrink: bool,
+    grow: bool = False,
 ) -> tuple[int, int]:
     """What to draw for a wished saved size: that size, or its shape near the native size.
 
     An enlarged picture is drawn larger than native only when 8 times native would not suffice.
-    `shrink`: what is too large is drawn smaller; otherwise it is refused.
+    `shrink`: what is too large is drawn smaller; otherwise it is refused. `grow`: what is smaller
+    than native is drawn at the native area.
     """
     native = family.native_width * family.native_height
     if enlarged:
         wish = _to_area(wish, max(native, wish[0] * wish[1] / MAX_GROWTH**2))
+    elif grow and wish[0] * wish[1] < native:
+        wish = _to_area(wish, native)
     if shrink and wish[0] * wish[1] > MAX_AREA_FACTOR * native:
         wish = _to_area(wish, 0.9 * MAX_AREA_FACTOR * native)
     width, height = _snapped(wish, family.multiple)

@@ -64,7 +64,7 @@ def status(*, as_json: bool) -> None:
             "servers": rows,
             "error": error,
         }
-        print(json.dumps(document, ensure_ascii=False))
+        print(json.dumps(document))
         return
     if fleet is None or not rows:
         print("No ComfyUI that Kizy started is running.")

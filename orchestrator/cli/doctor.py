@@ -14,8 +14,10 @@ from pathlib import Path
 
 from ...catalog.models import list_models
 from ...core import home
+from ...core.errors import InputError
 from ...core.version import VERSION
 from ..engines.embedded import NEEDED
+from ..settings import load_settings
 
 GIGABYTE = 1e9
 MIN_FREE_DISK = 1.0
@@ -52,8 +54,9 @@ def run_checks() -> list[Check]:
         *_drawing(),
         _starter(),
         _models(),
-        _folder("Kizy's folder", home.home()),
-        _folder("Pictures", home.pictures_folder()),
+        _settings(),
+        _folder("Kizy's folder", home.home(), "set KIZY_HOME to another"),
+        _folder("Pictures", _pictures(), "set KIZY_PICTURES, or pictures in kizy.toml, to another"),
         Check("LoRAs", "ok", f"go into {home.loras_folder()}"),
     ]
 
@@ -101,15 +104,39 @@ def _models() -> Check:
     return Check("Models", "ok", found)
 
 
-def _folder(name: str, folder: Path) -> Check:
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(there, os.W_OK):
-        return Check(name, "missing", f"{folder} cannot be written", "set KIZY_HOME to another")
+def _settings() -> Check:
+    try:
+        load_settings()
+    except InputError as error:
+        return Check("Settings", "missing", error.message, error.fix)
+    return Check("Settings", "ok", "can be read")
+
+
+def _pictures() -> Path:
+    try:
+        return load_settings().pictures or home.pictures_folder()
+    except InputError:
+        return home.pictures_folder()
+
+
+def _folder(name: str, folder: Path, otherwise: str) -> Check:
+    """`otherwise`: what to do if nothing can be written there."""
+    there = next((path for path in (folder, *folder.parents) if _is_there(path)), None)
+    if there is None or not there.is_dir() or not os.access(there, os.W_OK):
+        return Check(name, "missing", f"{folder} cannot be written", otherwise)
     free = shutil.disk_usage(there).free / GIGABYTE
     state = "ok" if free > MIN_FREE_DISK else "note"
     return Check(
         name, state, f"{folder}, {free:.1f} GB free", "" if state == "ok" else "free space"
     )
+
+
+def _is_there(path: Path) -> bool:
+    """False also below a folder that may not be read."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _print(checks: list[Check]) -> None:

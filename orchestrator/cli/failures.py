@@ -68,4 +68,4 @@ def show_error(error: dict[str, str], *, as_json: bool) -> None:
     console.print(Text.assemble(("Fix:   ", "bold"), error["fix"]))
     console.print(Text.assemble(("Code:  ", "dim"), (error["code"], "dim")))
     if as_json:
-        print(json.dumps({"error": error}, ensure_ascii=False))
+        print(json.dumps({"error": error}))

@@ -166,7 +166,7 @@ def servers(settings: Settings, *, as_json: bool) -> None:
     with server(settings) as service:
         found, url = service.servers(), service.url
     if as_json:
-        print(json.dumps({"servers": [_server(one) for one in found]}, ensure_ascii=False))
+        print(json.dumps({"servers": [_server(one) for one in found]}))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("Name", "Kind", "State", "Version", "Device", "Jobs"):

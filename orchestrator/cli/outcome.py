@@ -16,6 +16,7 @@ from rich.text import Text
 from ...core.errors import KizyError, exit_status
 from ...core.job import Artifact, ErrorInfo
 from ...core.plan import Plan
+from .told import shown
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def saved_before(artifacts: Sequence[Artifact], console: Console) -> str:
 def close(outcome: Outcome, plan: Plan, seconds: float, view: View) -> None:
     """The JSON document and the open pictures, where they were asked for."""
     if view.as_json:
-        print(json.dumps(_document(outcome, plan, seconds), ensure_ascii=False))
+        print(json.dumps(_document(outcome, plan, seconds)))
     if view.open_them:
         import typer
 
@@ -113,7 +114,7 @@ def close(outcome: Outcome, plan: Plan, seconds: float, view: View) -> None:
 
 def put(console: Console, text: str, style: str = "") -> None:
     """One line as it is: prompts and paths are no markup, and paths are not wrapped."""
-    console.print(Text(text, style=style), soft_wrap=True)
+    console.print(Text(shown(text), style=style), soft_wrap=True)
 
 
 def _document(outcome: Outcome, plan: Plan, seconds: float) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def servers(*, as_json: bool, families_of: FamiliesOf = families_of_server) -> N
     with ThreadPoolExecutor(max_workers=max(1, len(addresses))) as at_once:
         rows = list(at_once.map(lambda x: _row(x, x.url in own, families_of), addresses))
     if as_json:
-        print(json.dumps({"servers": [asdict(row) for row in rows]}, ensure_ascii=False))
+        print(json.dumps({"servers": [asdict(row) for row in rows]}))
     else:
         _print(rows)
 

@@ -10,13 +10,14 @@ from rich.text import Text
 
 from ...catalog.family import load_families
 from ...core.picture_files import read_plan
+from .told import document, shown
 
 
 def show(picture: Path, *, as_json: bool) -> None:
     """The Plan inside a picture. Raises PictureError."""
     plan = read_plan(picture)
     if as_json:
-        print(plan.model_dump_json())
+        document(plan.model_dump(mode="json"))
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
@@ -39,7 +40,9 @@ def show(picture: Path, *, as_json: bool) -> None:
     if plan.mask is not None:
         rows["Mask"] = plan.mask.picture.path
     for name, value in rows.items():
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(name), Text(shown(value)))
     for reason in plan.reasons:
-        table.add_row(Text(f"Why {reason.choice}"), Text(f"{reason.value}: {reason.why}"))
+        table.add_row(
+            Text(f"Why {shown(reason.choice)}"), Text(shown(f"{reason.value}: {reason.why}"))
+        )
     Console().print(table)

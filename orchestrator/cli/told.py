@@ -29,13 +29,20 @@ STATES = {
 }
 """Health -> what is wrong, in a word or two."""
 
+JOINERS = "\u200d"
+
 LEAST_WIDTH = 12
 """Letters that a column keeps in a narrow terminal."""
 
 
 def shown(text: object) -> str:
-    """A name, path or description as it may go to a terminal: what controls it becomes `?`."""
-    return "".join("?" if unicodedata.category(c)[0] == "C" else c for c in str(text))
+    """A name, path or description as it may go to a terminal: what controls it becomes `?`.
+
+    What only joins emoji stays.
+    """
+    return "".join(
+        "?" if unicodedata.category(c)[0] == "C" and c not in JOINERS else c for c in str(text)
+    )
 
 
 def line(console: Console, text: str, style: str = "", indent: int = 0) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ...catalog.loras import file_sha256
+from ...catalog.models import STARTER_FILE
 from ...core.cores import all_cores, leave_shared_core
 from ...core.errors import EngineError, KizyError
 from ...core.job import Artifact, Event
@@ -79,7 +81,8 @@ class EmbeddedEngine:
         device = self._the_drawer().device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         versions = [f"{n}-{importlib.metadata.version(n)}" for n in ("torch", "diffusers")]
-        parts = ["embedded", *versions, name, f"threads-{torch.get_num_threads()}"]
+        weights = f"starter-{file_sha256(STARTER_FILE)[:12]}"
+        parts = ["embedded", *versions, weights, name, f"threads-{torch.get_num_threads()}"]
         return Capabilities("embedded", device.type, FAMILIES, " ".join(parts))
 
     def start(self, plan: Plan, job_id: str, *, again: bool = False) -> Handle:

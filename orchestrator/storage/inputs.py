@@ -20,19 +20,33 @@ class InputFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def keep(self, path: Path) -> PictureFacts:
-        """Check a picture and keep a copy. Raises PictureError, UnknownNameError, StorageError."""
+    def look(self, path: Path) -> PictureFacts:
+        """Check a picture; its facts name the copy that `keep` makes.
+
+        Raises PictureError, UnknownNameError.
+        """
         picture = open_picture(path)
-        data = path.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
+        digest = sha256_of(path)
         kept = self.folder / f"{digest}{path.suffix.lower()}"
-        if not kept.exists():
-            with replacing(kept) as temporary:
-                temporary.write_bytes(data)
         given = InputPicture(path=str(kept), sha256=digest)
         return PictureFacts(
             given, picture.width, picture.height, int(np.asarray(as_mask(picture)).max())
         )
+
+    def keep(self, path: Path, facts: PictureFacts) -> None:
+        """Keep a copy of a picture that `look` has checked.
+
+        Raises StorageError, and PictureError `picture_unreadable` if it has changed since.
+        """
+        kept = Path(facts.picture.path)
+        if kept.exists():
+            return
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != facts.picture.sha256:
+            message = f"The picture {path.name} changed while it was looked at."
+            raise PictureError("picture_unreadable", message)
+        with replacing(kept) as temporary:
+            temporary.write_bytes(data)
 
     def find(self, picture: InputPicture) -> InputPicture:
         """Where the picture of that content lies now. Raises PictureError `picture_unreadable`."""

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ....core.picture_files import FORMATS, open_picture, png_size
 from ....core.plan import Plan
-from ....imaging.blend import keep_outside, on_white, soft_mask
+from ....imaging.blend import keep_outside, soft_mask
 
 MAX_PREVIEW_PIXELS = 4_000_000
 _PNG = b"\x89PNG"
@@ -65,7 +65,7 @@ def finished(path: Path, plan: Plan) -> bytes:
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     if plan.mask is not None and plan.start is not None:
-        original = on_white(open_picture(Path(plan.start.picture.path)))
+        original = open_picture(Path(plan.start.picture.path))
         mask = soft_mask(
             open_picture(Path(plan.mask.picture.path)), original.size, plan.mask.feather
         )

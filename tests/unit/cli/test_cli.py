@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from kizy.core.picture_files import read_plan
+from kizy.core.picture_files import png_bytes, read_plan
+from kizy.core.plan import ModelFile
 from kizy.orchestrator.cli.failures import exit_status_of
 from kizy.orchestrator.cli.main import app
 from PIL import Image
@@ -357,6 +358,71 @@ def test_models_with_json_says_which_are_broken_and_why(run: Run, home: Path) ->
 def test_doctor_with_json_names_its_checks(run: Run) -> None:
     checks = {check["name"]: check for check in run("doctor", "--json").json["checks"]}
     assert checks["Starter model"]["state"] == "ok"
+
+
+def test_doctor_says_what_is_wrong_with_the_settings(run: Run, home: Path) -> None:
+    (home / "kizy.toml").write_text("model = [")
+    report = run("doctor", "--json")
+    checks = {check["name"]: check for check in report.json["checks"]}
+    assert (report.status, checks["Settings"]["state"]) == (1, "missing")
+    assert "kizy.toml" in checks["Settings"]["found"]
+
+
+def test_doctor_looks_at_the_folder_that_the_settings_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("KIZY_PICTURES", str(tmp_path / "file" / "pictures"))
+    checks = {check["name"]: check for check in run("doctor", "--json").json["checks"]}
+    assert checks["Pictures"]["state"] == "missing"
+    assert str(tmp_path / "file") in checks["Pictures"]["found"]
+    assert checks["Kizy's folder"]["state"] == "ok"
+
+
+def test_a_replay_says_when_the_starter_has_changed(run: Run, out: Path, tmp_path: Path) -> None:
+    run("generate", "a red fox", "--out", out, *QUICK)
+    saved = next(out.iterdir())
+    plan = read_plan(saved)
+    assert len(plan.model.sha256 or "") == 64
+    same = run("replay", saved, "--out", tmp_path / "again")
+    assert "trained on since" not in same.words
+    other = plan.model_copy(update={"model": ModelFile(name="starter", sha256="0" * 64)})
+    with Image.open(saved) as picture:
+        (tmp_path / "old.png").write_bytes(png_bytes(picture, other, "0"))
+    changed = run("replay", tmp_path / "old.png", "--out", tmp_path / "again")
+    assert changed.status == 0
+    assert "the starter was trained on since this was drawn" in changed.words
+
+
+def test_a_refused_wish_leaves_no_copy_of_its_pictures(run: Run, home: Path, picture: Path) -> None:
+    assert run("generate", "a fox", "--start", picture, "--size", "sqare").status == 2
+    assert not (home / "inputs").exists()
+
+
+def test_what_a_picture_says_cannot_control_the_terminal(
+    run: Run, out: Path, tmp_path: Path
+) -> None:
+    run("generate", "a red fox", "--out", out, *QUICK)
+    saved = next(out.iterdir())
+    plan = read_plan(saved).model_copy(update={"request_prompt": "a \x1b[31mfox"})
+    with Image.open(saved) as picture:
+        (tmp_path / "odd.png").write_bytes(png_bytes(picture, plan, "0"))
+    assert "a ?[31mfox" in run("show", tmp_path / "odd.png").out
+
+
+def test_json_is_ascii_whatever_was_asked_for(run: Run, out: Path) -> None:
+    drawn = run("generate", "a fox 🦊", "--out", out, "--json", *QUICK)
+    assert drawn.out.isascii()
+    assert drawn.json["plan"]["request_prompt"] == "a fox 🦊"
+    assert run("show", next(out.iterdir()), "--json").out.isascii()
+    assert run("generate", "a fox", "--style", "🦊", "--json").out.isascii()
+
+
+def test_open_shows_every_picture(run: Run, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(typer, "launch", shown.append)
+    run("generate", "a red fox", "--count", 2, "--open", "--out", out, *QUICK)
+    assert sorted(shown) == sorted(map(str, out.iterdir()))
 
 
 def test_version_is_one_line(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from dataclasses import replace
@@ -17,6 +18,7 @@ from kizy.core.request import GenerationRequest, parse_request
 from kizy.drawing.memory import Placement
 from kizy.drawing.stable_diffusion import StableDiffusionModel
 from kizy.orchestrator.app import App
+from kizy.orchestrator.storage.artifacts import ArtifactStore
 from PIL import Image
 
 from tests.fakes.diffusers_folders import sd15_folder, sdxl_folder
@@ -29,6 +31,7 @@ pytestmark = [
 
 ON_CPU = Placement(torch.device("cpu"), torch.float32, offload=False)
 
+WISH: dict[str, Any] = {"prompt": "a red fox", "steps": 2, "seed": 1, "size": "64x64"}
 FAMILIES = {"sd15": "tiny15", "sdxl": "tinyxl"}
 
 
@@ -50,8 +53,7 @@ def app(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> App:
 
 
 def drawn(app: App, **wishes: Any) -> Artifact:
-    values = {"prompt": "a red fox", "steps": 2, "seed": 1, "size": "64x64"}
-    plan = app.plan(parse_request(GenerationRequest, values | wishes))
+    plan = app.plan(parse_request(GenerationRequest, WISH | wishes))
     events = list(app.follow(app.start(plan)))
     assert events[-1].error is None, events[-1].error
     return next(event.artifact for event in events if event.kind == "artifact")
@@ -95,6 +97,53 @@ def test_samplers_draw_with_and_without_a_start_picture(
 
 def test_a_folder_outside_the_models_folder_is_drawn(app: App, models: Path) -> None:
     assert drawn(app, model=str(models / "tiny15")).plan.family == "sd15"
+
+
+@pytest.mark.parametrize("name", FAMILIES.values())
+def test_a_picture_that_names_no_path_is_replayed_with_the_same_model(
+    app: App, tmp_path: Path, name: str
+) -> None:
+    plan = app.plan(parse_request(GenerationRequest, WISH | {"model": name}))
+    store = ArtifactStore(tmp_path / "store", "0")
+    saved = store.save(plan, Image.new("RGB", (64, 64)))
+    again = app.plan_of(Path(saved.path))
+    assert again.model == plan.model
+
+
+def test_a_model_that_begins_with_noise_alone_gets_a_sampler_that_can(
+    app: App, models: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "zero"
+    shutil.copytree(models / "tinyxl", folder)
+    config = folder / "scheduler" / "scheduler_config.json"
+    changed = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"}
+    config.write_text(json.dumps(json.loads(config.read_text()) | changed))
+    artifact = drawn(app, model=str(folder))
+    assert artifact.plan.sampler == "euler"
+    reasons = {reason.choice: reason.why for reason in artifact.plan.reasons}
+    assert "does not fit this model" in reasons["sampler"]
+
+
+@pytest.mark.parametrize(("kind", "name"), FAMILIES.items())
+def test_in_tiles_the_same_picture_is_decoded_of_smaller_pieces(
+    models: Path, kind: str, name: str
+) -> None:
+    model = StableDiffusionModel(name, kind, models / name, ON_CPU)
+    side = model.pipe.vae.tile_sample_min_size
+    largest: list[int] = []
+    model.pipe.vae.decoder.register_forward_hook(
+        lambda _module, _inputs, output: largest.append(output.shape[-1])
+    )
+    latents = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    whole = model.to_pixels(latents)
+    model.set_tiled_decode(True)
+    tiled = model.to_pixels(latents)
+    assert tiled.shape == whole.shape
+    assert largest[0] == 128 and len(largest) > 2
+    assert max(largest[1:]) == 64
+    model.set_tiled_decode(False)
+    assert torch.equal(model.to_pixels(latents), whole)
+    assert model.pipe.vae.tile_sample_min_size == side
 
 
 def test_with_a_folder_named_a_replay_draws_the_same(app: App) -> None:

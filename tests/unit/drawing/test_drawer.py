@@ -229,6 +229,37 @@ def test_savings_that_were_taken_stay_for_the_next_picture() -> None:
     assert len(listener.notices) == 2
 
 
+def test_a_decode_that_runs_out_of_memory_is_tried_again_without_drawing_again() -> None:
+    class Wide(FakeModel):
+        def to_pixels(self, latents: torch.Tensor) -> torch.Tensor:
+            if not self.tiled:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().to_pixels(latents)
+
+    model, listener = Wide(), Listener()
+    (picture,) = draw(over(model), plan_of(steps=3), listener)
+    assert picture.size == (64, 64)
+    assert model.calls == 3
+    assert [text for _, text in listener.notices] == [
+        "Memory ran out: the picture is decoded in tiles."
+    ]
+
+
+def test_the_next_drawing_begins_without_tiles() -> None:
+    model = FakeModel(out_of_memory=1)
+    drawer = over(model)
+    draw(drawer, plan_of())
+    assert model.tiled
+    draw(drawer, plan_of())
+    assert not model.tiled
+
+
+def test_a_model_without_a_folder_is_not_taken_for_the_starter() -> None:
+    with pytest.raises(EngineError) as caught:
+        draw(Drawer(CPU), plan_of(family="sd15", model=ModelFile(name="photos")))
+    assert "photos has no folder here" in caught.value.message
+
+
 def test_the_first_saving_is_to_unload_other_models() -> None:
     cache, listener = OneModel(FakeModel(out_of_memory=1)), Listener()
     other = FakeModel("other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 import numpy as np
@@ -258,6 +259,9 @@ def test_pixels_are_minus_one_to_one() -> None:
         torch.OutOfMemoryError("CUDA out of memory"),
         MemoryError(),
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: 2 B"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
 )
 def test_every_form_of_memory_running_out_is_known(error: BaseException) -> None:
@@ -266,6 +270,7 @@ def test_every_form_of_memory_running_out_is_known(error: BaseException) -> None
 
 def test_another_error_is_not_taken_for_it() -> None:
     assert not memory.is_out_of_memory(RuntimeError("shapes differ"))
+    assert not memory.is_out_of_memory(OSError(errno.ENOENT, "No such file"))
 
 
 @pytest.mark.parametrize(("free", "dtype"), [(100, torch.float32), (20, torch.bfloat16)])

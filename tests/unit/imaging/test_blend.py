@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from kizy.imaging import blend
@@ -88,3 +90,14 @@ def test_only_what_a_mask_leaves_black_is_put_back_from_the_original() -> None:
     inside = np.asarray(mask) > 0
     assert (kept[inside] == np.asarray(drawn)[inside]).all()
     assert (kept[~inside] == np.asarray(original)[~inside]).all()
+
+
+@pytest.mark.parametrize("put", [blend.put_back, blend.keep_outside])
+def test_transparency_outside_the_mask_stays(put: Callable[..., Image.Image]) -> None:
+    given = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:12, 4:12] = 255
+    back = put(Image.new("RGB", (16, 16), "red"), Image.fromarray(given), Image.fromarray(mask))
+    seen = np.asarray(back)
+    assert (seen[mask == 0] == given[mask == 0]).all()
+    assert (seen[mask == 255] == (255, 0, 0, 255)).all()

@@ -9,7 +9,7 @@ from kizy.catalog.family import family, load_families
 from kizy.core.errors import InputError
 from kizy.core.request import Enlarge
 from kizy.imaging.enlarge import MAX_FACTOR
-from kizy.orchestrator.sizes import MAX_AREA_FACTOR, Size, parse_size, plan_size
+from kizy.orchestrator.sizes import MAX_AREA_FACTOR, Size, kept_size, parse_size, plan_size
 
 STARTER, SD15, SDXL = family("starter"), family("sd15"), family("sdxl")
 WORDS = ("square", "portrait", "landscape", "wide", "tall")
@@ -168,6 +168,31 @@ def test_a_start_picture_keeps_its_shape(of, start) -> None:
 @pytest.mark.parametrize("start", [(333, 217), (512, 512), (97, 131), (640, 480)])
 def test_under_a_mask_the_saved_size_is_the_start_pictures(of, start) -> None:
     assert saved(sized("auto", of, start=start, exact=True)) == start
+
+
+@pytest.mark.parametrize("of", [STARTER, SD15, SDXL])
+@pytest.mark.parametrize("start", [(97, 131), (400, 300), (64, 64)])
+def test_under_a_mask_a_small_picture_is_drawn_at_about_the_native_area(of, start) -> None:
+    size = sized("auto", of, start=start, exact=True)
+    native = of.native_width * of.native_height
+    assert size.width * size.height == pytest.approx(native, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("start", "exact"), [((3000, 2), False), ((2000, 100), True), ((20_000, 3000), True)]
+)
+@pytest.mark.parametrize("of", [STARTER, SDXL])
+def test_a_start_picture_of_no_shape_to_draw_is_refused(of, start, exact) -> None:
+    with pytest.raises(InputError) as caught:
+        sized("auto", of, start=start, exact=exact)
+    assert caught.value.code == "size_invalid"
+
+
+@pytest.mark.parametrize("given", [(5, 5), (20_000, 3000)])
+def test_a_picture_that_is_too_small_or_too_large_is_not_worked_on(given) -> None:
+    with pytest.raises(InputError) as caught:
+        kept_size(given, None)
+    assert caught.value.code == "size_invalid"
 
 
 def test_what_is_drawn_is_always_a_multiple() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from kizy.core.errors import KizyError, PictureError, StorageError
 from kizy.core.picture_files import read_plan
+from kizy.orchestrator.planner import PictureFacts
 from kizy.orchestrator.storage.inputs import InputFolder
 from kizy.orchestrator.storage.pictures import MAX_WORDS, PictureFolder, file_names, slug
 from PIL import Image
@@ -107,15 +108,21 @@ def test_a_long_slug_ends_with_a_whole_word() -> None:
     assert slug("crocodile " * 20) == "crocodile-crocodile-crocodile-crocodile"[:MAX_WORDS]
 
 
+def kept_in(inputs: InputFolder, path: Path) -> PictureFacts:
+    facts = inputs.look(path)
+    inputs.keep(path, facts)
+    return facts
+
+
 def test_a_kept_picture_is_known_by_its_content(tmp_path: Path) -> None:
     inputs = InputFolder(tmp_path / "inputs")
-    one = inputs.keep(saved_picture(tmp_path, "one.png"))
-    other = inputs.keep(saved_picture(tmp_path, "other.png"))
+    one = kept_in(inputs, saved_picture(tmp_path, "one.png"))
+    other = kept_in(inputs, saved_picture(tmp_path, "other.png"))
     assert one.picture == other.picture
 
 
 def test_a_kept_pictures_size_is_told(tmp_path: Path) -> None:
-    facts = InputFolder(tmp_path / "inputs").keep(saved_picture(tmp_path))
+    facts = kept_in(InputFolder(tmp_path / "inputs"), saved_picture(tmp_path))
     assert (facts.width, facts.height) == (8, 6)
 
 
@@ -123,7 +130,7 @@ def test_a_turned_photo_has_the_size_that_people_see(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     picture().save(tmp_path / "photo.jpg", exif=exif)
-    facts = InputFolder(tmp_path / "inputs").keep(tmp_path / "photo.jpg")
+    facts = kept_in(InputFolder(tmp_path / "inputs"), tmp_path / "photo.jpg")
     assert (facts.width, facts.height) == (6, 8)
 
 
@@ -131,13 +138,13 @@ def test_a_kept_picture_is_found_after_the_original_is_gone(tmp_path: Path) -> N
     inputs = InputFolder(tmp_path / "inputs")
     original = saved_picture(tmp_path)
     content = original.read_bytes()
-    kept = inputs.keep(original).picture
+    kept = kept_in(inputs, original).picture
     original.unlink()
     assert Path(inputs.find(kept).path).read_bytes() == content
 
 
 def test_a_picture_is_found_again_when_kizys_folder_has_moved(tmp_path: Path) -> None:
-    kept = InputFolder(tmp_path / "inputs").keep(saved_picture(tmp_path)).picture
+    kept = kept_in(InputFolder(tmp_path / "inputs"), saved_picture(tmp_path)).picture
     (tmp_path / "inputs").rename(tmp_path / "moved")
     found = InputFolder(tmp_path / "moved").find(kept)
     assert Path(found.path).parent == tmp_path / "moved"
@@ -145,22 +152,37 @@ def test_a_picture_is_found_again_when_kizys_folder_has_moved(tmp_path: Path) ->
 
 def test_a_picture_whose_content_has_changed_is_refused(tmp_path: Path) -> None:
     inputs = InputFolder(tmp_path / "inputs")
-    kept = inputs.keep(saved_picture(tmp_path)).picture
+    kept = kept_in(inputs, saved_picture(tmp_path)).picture
     saved_picture(tmp_path / "inputs", Path(kept.path).name, colour="blue")
     with pytest.raises(PictureError) as caught:
         inputs.find(kept)
     assert caught.value.code == "picture_unreadable"
 
 
+def test_a_picture_that_was_only_looked_at_is_not_copied(tmp_path: Path) -> None:
+    inputs = InputFolder(tmp_path / "inputs")
+    inputs.look(saved_picture(tmp_path))
+    assert not inputs.folder.exists()
+
+
+def test_a_picture_that_changes_before_it_is_kept_is_refused(tmp_path: Path) -> None:
+    inputs, path = InputFolder(tmp_path / "inputs"), saved_picture(tmp_path)
+    facts = inputs.look(path)
+    picture(colour="blue").save(path)
+    with pytest.raises(PictureError, match="changed"):
+        inputs.keep(path, facts)
+    assert not inputs.folder.exists()
+
+
 def test_what_is_no_picture_is_not_kept(tmp_path: Path) -> None:
     (tmp_path / "notes.png").write_text("not a picture")
     inputs = InputFolder(tmp_path / "inputs")
     with pytest.raises(PictureError):
-        inputs.keep(tmp_path / "notes.png")
+        kept_in(inputs, tmp_path / "notes.png")
     assert not inputs.folder.exists()
 
 
 def test_a_start_picture_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(KizyError) as caught:
-        InputFolder(tmp_path / "inputs").keep(tmp_path / "none.png")
+        kept_in(InputFolder(tmp_path / "inputs"), tmp_path / "none.png")
     assert caught.value.code == "file_missing"
