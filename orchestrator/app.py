@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from ..catalog.family import Family, family
 from ..catalog.loras import file_sha256, read_lora
@@ -60,6 +60,8 @@ MAX_AUTO_SEED = 2**32 - 1
 
 class Offer(Protocol):
     """What an engine has for the planner."""
+
+    kind: ClassVar[str]
 
     def model(self, request: GenerationRequest) -> tuple[ModelEntry, str]: ...
 
@@ -199,9 +201,9 @@ class App:
         elif plan.engine != COMFYUI:
             # The path comes out of a file: what lies there is checked like any other model. A
             # picture from a server names no path.
-            path = plan.model.path
-            there = path is not None and Path(path).is_dir()
-            entry = drawable(find_model(path if path and there else plan.model.name))
+            lay = plan.model.path
+            there = lay is not None and Path(lay).is_dir()
+            entry = drawable(find_model(lay if lay and there else plan.model.name))
             changes["model"] = plan.model.model_copy(update={"path": str(entry.path)})
         if plan.start is not None:
             picture = self._inputs.find(plan.start.picture)

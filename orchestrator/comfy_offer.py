@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ..catalog.card import Card
 from ..catalog.family import Family, family, load_families
@@ -44,7 +44,7 @@ class Server:
 class ComfyOffer:
     """Drawing on these servers; `preferred`: the model that the settings name."""
 
-    kind = COMFYUI
+    kind: ClassVar[str] = COMFYUI
 
     def __init__(self, servers: Sequence[Server], preferred: str | None, shelf: Shelf) -> None:
         self._servers, self._preferred, self._shelf = servers, preferred, shelf

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ..catalog.family import Family
 from ..catalog.models import STARTER, ModelEntry, find_model, list_models
 from ..core.cores import all_cores
@@ -21,7 +23,7 @@ STARTER_SUITS = ("icon", "any")
 class EmbeddedOffer:
     """Drawing in this process. `preferred`: the model that the settings name; `why`: why here."""
 
-    kind = EMBEDDED
+    kind: ClassVar[str] = EMBEDDED
 
     def __init__(self, preferred: str | None, why: str, shelf: Shelf) -> None:
         self._preferred, self._why, self._shelf = preferred, why, shelf

@@ -30,6 +30,9 @@ def wish(prompt: str = "a red fox", **changes: Any) -> GenerationRequest:
     return parse_request(GenerationRequest, {"prompt": prompt} | changes)
 
 
+SAMPLERS = ("euler", "ddim", "dpmpp_2m")
+
+
 def choices(of: str = "starter", **changes: Any) -> Choices:
     """What there is for a family, with nothing named."""
     values: dict[str, Any] = {
@@ -45,7 +48,7 @@ def choices(of: str = "starter", **changes: Any) -> Choices:
         "start": None,
         "mask": None,
         "seed": 77,
-        "engine": EngineFacts("embedded", "a test", ("euler", "ddim"), enlarger=ENLARGER),
+        "engine": EngineFacts("embedded", "a test", SAMPLERS, enlarger=ENLARGER),
     }
     return Choices(**(values | changes))
 
