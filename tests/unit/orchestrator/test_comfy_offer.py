@@ -220,7 +220,9 @@ def test_what_a_server_tells_wrongly_is_passed_over() -> None:
 
 def test_the_enlarger_is_kizys_own_or_one_that_enlarges_four_times() -> None:
     def enlarger(*listed: str) -> str | None:
-        facts = offer_of([server(upscale_models=list(listed))], None).engine(family("sdxl"))
+        facts = offer_of([server(upscale_models=list(listed))], None).engine(
+            family("sdxl"), model("sdxl")
+        )
         return facts.enlarger.name if facts.enlarger is not None else None
 
     assert enlarger("4x-UltraSharp.pth", "kizy-enlarger-x4.safetensors") == "starter-enlarger-x4"
@@ -233,7 +235,11 @@ def test_samplers_are_those_of_all_servers() -> None:
     first, second = server("first"), server("second", checkpoints=[SDXL])
     own = second.facts.object_info["KSampler"]["input"]["required"]["sampler_name"][0]
     own.append("of_a_pack")
-    listed = ComfyOffer([first, second], None, Shelf(Settings())).engine(family("sdxl")).samplers
+    listed = (
+        ComfyOffer([first, second], None, Shelf(Settings()))
+        .engine(family("sdxl"), model("sdxl"))
+        .samplers
+    )
     assert "of_a_pack" in listed and "euler" in listed
     assert len(set(listed)) == len(listed)
 
@@ -241,7 +247,11 @@ def test_samplers_are_those_of_all_servers() -> None:
 def test_the_enlarger_is_one_of_a_server_that_has_the_family() -> None:
     first = server("first", upscale_models=["4x-first.pth"])
     second = server("second", checkpoints=[SDXL], upscale_models=["4x-second.pth"])
-    found = ComfyOffer([first, second], None, Shelf(Settings())).engine(family("sdxl")).enlarger
+    found = (
+        ComfyOffer([first, second], None, Shelf(Settings()))
+        .engine(family("sdxl"), model("sdxl"))
+        .enlarger
+    )
     assert found is not None and found.name == "4x-second.pth"
 
 
@@ -263,6 +273,6 @@ def test_a_model_that_changes_pictures_is_taken_for_text_only_if_it_is_named() -
 
 
 def test_the_engine_says_on_which_servers() -> None:
-    facts = offer_of([server("one"), server("two")], None).engine(family("sdxl"))
+    facts = offer_of([server("one"), server("two")], None).engine(family("sdxl"), model("sdxl"))
     assert (facts.kind, facts.why) == ("comfyui", "on one, two")
     assert "euler" in facts.samplers
