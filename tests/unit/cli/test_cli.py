@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import pickle
 import signal
 import struct
@@ -397,6 +399,18 @@ def test_a_replay_says_when_the_starter_has_changed(run: Run, out: Path, tmp_pat
 def test_a_refused_wish_leaves_no_copy_of_its_pictures(run: Run, home: Path, picture: Path) -> None:
     assert run("generate", "a fox", "--start", picture, "--size", "sqare").status == 2
     assert not (home / "inputs").exists()
+
+
+def test_a_disk_that_is_full_when_a_picture_is_saved_is_told(
+    run: Run, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    refused = run("generate", "a red fox", "--out", out, "--json", *QUICK)
+    assert (refused.status, refused.json["error"]["code"]) == (2, "disk_full")
+    assert list(out.iterdir()) == []
 
 
 def test_what_a_picture_says_cannot_control_the_terminal(
