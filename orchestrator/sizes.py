@@ -22,6 +22,9 @@ MAX_GIVEN_SIDE, MIN_GIVEN_SIDE = 16_384, 8
 MAX_RATIO = 8
 """Longest side against the shortest."""
 
+SMALL = 0.4
+"""Share of the family's native pixels below which pictures come out poorly."""
+
 MAX_GROWTH = 8.0
 """The enlarger's largest factor."""
 
@@ -74,6 +77,9 @@ def plan_size(
     else:
         wish, why = parse_size(asked, family), "you asked for it"
         width, height = _draw_size(wish, family, enlarged=factor > 1, shrink=exact)
+        if width * height < SMALL * family.native_width * family.native_height:
+            best = f"{family.native_width}x{family.native_height}"
+            why += f"; {family.name} draws best at about {best}"
     output = _output_size(wish, (width, height), factor, stretched=start_size is not None)
     if exact and start_size is not None and not raw:
         output, why = start_size, "as large as the picture under the mask"

@@ -195,6 +195,12 @@ def test_a_picture_that_is_too_small_or_too_large_is_not_worked_on(given) -> Non
     assert caught.value.code == "size_invalid"
 
 
+def test_a_size_far_below_the_native_one_is_drawn_and_says_what_is_best() -> None:
+    assert drawn(sized("256x256", SDXL)) == (256, 256)
+    assert "draws best at about 1024x1024" in sized("256x256", SDXL).why
+    assert "best" not in sized("768x768", SDXL).why
+
+
 def test_what_is_drawn_is_always_a_multiple() -> None:
     for of, wish, size in possible():
         assert size.width % of.multiple == size.height % of.multiple == 0, (of.id, wish, size)
