@@ -20,7 +20,7 @@ PROMPTS = (
     "a sunflower on a green background, 3d render",
     "a penguin on a light blue background, flat sticker",
     "a ghost on an orange background",
-    "a watermelon and a lemon, cartoon",
+    "a panda and a pumpkin, cartoon",
     "a rocket on a black background, 3d render",
 )
 SEED = 1
