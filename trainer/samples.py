@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ..catalog.family import family
+from ..catalog.loras import file_sha256
+from ..catalog.models import STARTER_FILE
 from ..core.files import replacing
 from ..core.plan import DrawStage, EnlargeStage, ModelFile, Plan, PlannedLora, Stage
 
@@ -64,7 +66,11 @@ def plain_plan(training: TrainingPlan, prompt: str) -> Plan:
         prompt=prompt if said else f"{prompt}, {training.trigger}",
         negative=facts.default_negative,
         family=facts.id,
-        model=ModelFile(name=training.base.name, path=training.base.path),
+        model=ModelFile(
+            name=training.base.name,
+            path=training.base.path,
+            sha256=file_sha256(STARTER_FILE) if training.base.path is None else None,
+        ),
         width=width,
         height=height,
         output_width=round(width * growth),
