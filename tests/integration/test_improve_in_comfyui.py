@@ -81,7 +81,10 @@ def test_both_engines_draw_the_same_parts_and_nothing_else(
     marked = pixels(mask)[..., 0] >= 128
     assert (old[~marked] == new[~marked]).all()
     assert (old[marked] != new[marked]).any()
-    assert np.abs(new - pixels(here.path)).mean() < 0.5
+    # How far rounding carries them apart depends on the weights; other noise would part them as
+    # far as each is from the picture.
+    apart, changed = np.abs(new - pixels(here.path)).mean(), np.abs(new - old).mean()
+    assert apart < 0.1 * changed
 
 
 def test_a_picture_is_enlarged_there_and_then_improved(app: App, photo: Path, mask: Path) -> None:
