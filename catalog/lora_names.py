@@ -47,7 +47,7 @@ _OTHER_ENDS = frozenset(
         *("oft_blocks", "oft_diag", "oft_R"),
     )
 )
-_WEIGHT_ENDS = ("a1", "a2", "b1", "b2", "oft_R", "lora_magnitude_vector")
+_WEIGHT_ENDS = ("a1", "a2", "b1", "b2", "oft_R", "lora_magnitude_vector", "lora_mid")
 
 _ROOTS = (
     ("unet.base_model.model.", "lora_unet_"),

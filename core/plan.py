@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from .request import Frozen
+from .request import MAX_SIDE, Frozen
 
 PLAN_VERSION = 1
 
@@ -95,8 +95,8 @@ class ImproveStage(Frozen):
     what: Literal["faces", "mask"]
     amount: Literal["subtle", "normal", "strong"]
     strength: float = Field(gt=0, le=1)
-    width: int = Field(ge=8, le=16_384)
-    height: int = Field(ge=8, le=16_384)
+    width: int = Field(ge=8, le=MAX_SIDE)
+    height: int = Field(ge=8, le=MAX_SIDE)
     multiple: int = Field(ge=1)
     mask: InputPicture | None = None
     prompts: tuple[str, ...] = ()
@@ -135,10 +135,10 @@ class Plan(Frozen):
     model: ModelFile
     loras: tuple[PlannedLora, ...] = ()
     style: str | None = None
-    width: int = Field(ge=8, le=16_384)
-    height: int = Field(ge=8, le=16_384)
-    output_width: int = Field(ge=1, le=16_384)
-    output_height: int = Field(ge=1, le=16_384)
+    width: int = Field(ge=8, le=MAX_SIDE)
+    height: int = Field(ge=8, le=MAX_SIDE)
+    output_width: int = Field(ge=1, le=MAX_SIDE)
+    output_height: int = Field(ge=1, le=MAX_SIDE)
     count: int = Field(ge=1)
     seed: int = Field(ge=0)
     steps: int = Field(ge=1)

@@ -19,11 +19,8 @@ from ..starter.ldm_names import ldm_name
 if TYPE_CHECKING:
     import torch
 
-OTHER_FORMULAS = ("dora_scale", "lora_magnitude_vector")
-"""Ends of the tensors of a DoRA (kohya's and PEFT's), whose formula is another one."""
-
-MIDDLE = ".lora_mid"
-"""The third matrix of a LoCon with Tucker decomposition, whose formula is another one, too."""
+OTHER_FORMULAS = frozenset(("dora_scale", "lora_magnitude_vector", "lora_mid"))
+"""Ends of the tensors of a DoRA (kohya's and PEFT's) and of a LoCon with Tucker decomposition."""
 
 MIN_MATCH = 0.5
 """A LoRA of which fewer of its modules than this share fit was made for another model."""
@@ -75,7 +72,7 @@ def read_lora(path: Path) -> dict[str, LoraModule]:
     from safetensors.torch import load_file
 
     header = read_header(path)
-    if any(end in OTHER_FORMULAS or part.endswith(MIDDLE) for part, end, _ in parts(header)):
+    if any(end in OTHER_FORMULAS for _, end, _ in parts(header)):
         raise ModelFileError("lora_form_unknown", f"{path.name} is no plain LoRA.")
     names = lora_tensors(header)
     try:
@@ -125,7 +122,8 @@ class AppliedLoras:
 
     def __init__(self, weights: Mapping[str, torch.Tensor]) -> None:
         self._weights = weights
-        self._kept: dict[str, torch.Tensor] = {}
+        # By weight, not by name: one weight can have two names.
+        self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def add(
         self,
@@ -145,8 +143,8 @@ class AppliedLoras:
                 strength = model_weight if name.startswith("lora_unet_") else clip_weight
                 if weight is None or not module.fits(weight) or strength == 0:
                     continue
-                if name not in self._kept:
-                    self._kept[name] = weight.detach().clone()
+                if id(weight) not in self._kept:
+                    self._kept[id(weight)] = (weight, weight.detach().clone())
                 delta = module.delta().to(weight.device).reshape(weight.shape)
                 weight.copy_((weight.float() + strength * delta).to(weight.dtype))
 
@@ -155,9 +153,8 @@ class AppliedLoras:
         import torch
 
         with torch.no_grad():
-            # One weight can have been kept under two names: the first holds what it was.
-            for name, kept in reversed(self._kept.items()):
-                self._weights[name].copy_(kept)
+            for weight, kept in self._kept.values():
+                weight.copy_(kept)
         self._kept.clear()
 
 

@@ -9,15 +9,15 @@ from typing import Literal
 
 from ..catalog.family import Family
 from ..core.errors import InputError, nearest
-from ..core.request import Enlarge
+from ..core.request import MAX_SIDE, Enlarge
 
 MAX_OUTPUT_SIDE = 8192
 MIN_OUTPUT_SIDE = 16
 MAX_AREA_FACTOR = 4.0
 """Pixels drawn at once, as a multiple of the family's native ones: above it shapes double."""
 
-MAX_GIVEN_SIDE, MIN_GIVEN_SIDE = 16_384, 8
-"""Pixels along each side of a picture that is worked on as large as it is."""
+MIN_GIVEN_SIDE = 8
+"""Least pixels along each side of a picture that is worked on as large as it is."""
 
 MAX_RATIO = 8
 """Longest side against the shortest."""
@@ -136,11 +136,11 @@ def _check_ratio(width: int, height: int) -> None:
 
 
 def _check_given(size: tuple[int, int]) -> None:
-    if MIN_GIVEN_SIDE <= min(size) <= max(size) <= MAX_GIVEN_SIDE:
+    if MIN_GIVEN_SIDE <= min(size) <= max(size) <= MAX_SIDE:
         return
     message = (
         f"A picture of {size[0]}x{size[1]} cannot be worked on: "
-        f"each side must be {MIN_GIVEN_SIDE} to {MAX_GIVEN_SIDE} pixels."
+        f"each side must be {MIN_GIVEN_SIDE} to {MAX_SIDE} pixels."
     )
     raise InputError("size_invalid", message, fix="Bring it into that range first.")
 

@@ -7,6 +7,8 @@ starter and SDXL (Stability's sd_xl_base.yaml: channel_mult [1, 2, 4], num_res_b
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import wraps
 
 # The input side holds two layers and one change of size a level behind its first convolution,
 # the output side three layers a level.
@@ -31,29 +33,25 @@ _PLAIN_BACK = {original: name for name, original in _PLAIN.items()}
 _RESNET_BACK = {original: name for name, original in _RESNET.items()}
 
 
+def _of_such_a_unet(translate: Callable[[str], str]) -> Callable[[str], str]:
+    """Turns the KeyError of a name that no table and no rule has into a ValueError."""
+
+    @wraps(translate)
+    def checked(name: str) -> str:
+        try:
+            return translate(name)
+        except KeyError:
+            raise ValueError(f"{name} is no layer of such a UNet") from None
+
+    return checked
+
+
+@_of_such_a_unet
 def ldm_name(name: str) -> str:
     """The original name of a layer that diffusers calls `name` (no `.weight` at its end).
 
     Raises ValueError for a layer that such a UNet does not have.
     """
-    try:
-        return _ldm_name(name)
-    except KeyError:
-        raise ValueError(f"{name} is no layer of such a UNet") from None
-
-
-def diffusers_name(name: str) -> str:
-    """The way back: diffusers' name of a layer that is called `name` in the original form.
-
-    Raises ValueError for a layer that such a UNet does not have.
-    """
-    try:
-        return _diffusers_name(name)
-    except KeyError:
-        raise ValueError(f"{name} is no layer of such a UNet") from None
-
-
-def _ldm_name(name: str) -> str:
     if name in _PLAIN:
         return _PLAIN[name]
     if found := re.fullmatch(r"down_blocks\.(\d)\.(attentions|resnets)\.(\d)\.(.+)", name):
@@ -73,7 +71,12 @@ def _ldm_name(name: str) -> str:
     raise KeyError(name)
 
 
-def _diffusers_name(name: str) -> str:
+@_of_such_a_unet
+def diffusers_name(name: str) -> str:
+    """The way back: diffusers' name of a layer that is called `name` in the original form.
+
+    Raises ValueError for a layer that such a UNet does not have.
+    """
     if name in _PLAIN_BACK:
         return _PLAIN_BACK[name]
     if found := re.fullmatch(r"middle_block\.(\d)\.(.+)", name):

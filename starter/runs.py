@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import random
 import signal
 import threading
@@ -30,6 +29,8 @@ from typing import Any, TypeVar
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+
+from ..core.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,10 @@ def cosine(step: int, steps: int, *, warmup: int, floor: float = 0.02) -> float:
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, metadata)
-    temporary.replace(path)
+    """Write a safetensors file whole or not at all. Raises StorageError."""
+    plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

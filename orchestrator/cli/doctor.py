@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import shutil
@@ -17,7 +16,8 @@ from ...core import home
 from ...core.errors import InputError
 from ...core.version import VERSION
 from ..engines.embedded import NEEDED
-from ..settings import load_settings
+from ..settings import Settings, load_settings
+from .told import document
 
 GIGABYTE = 1e9
 MIN_FREE_DISK = 1.0
@@ -38,7 +38,7 @@ def doctor(*, as_json: bool) -> None:
     """Print all checks; exit status 1 if drawing cannot work."""
     checks = run_checks()
     if as_json:
-        print(json.dumps({"checks": [asdict(check) for check in checks]}))
+        document({"checks": [asdict(check) for check in checks]})
     else:
         _print(checks)
     if any(check.state == "missing" for check in checks):
@@ -49,14 +49,16 @@ def doctor(*, as_json: bool) -> None:
 
 def run_checks() -> list[Check]:
     """All checks, in the order in which they are shown."""
+    settings, about_settings = _settings()
+    pictures = (settings and settings.pictures) or home.pictures_folder()
     return [
         Check("Kizy", "ok", f"{VERSION}, Python {platform.python_version()} at {sys.executable}"),
         *_drawing(),
         _starter(),
         _models(),
-        _settings(),
+        about_settings,
         _folder("Kizy's folder", home.home(), "set KIZY_HOME to another"),
-        _folder("Pictures", _pictures(), "set KIZY_PICTURES, or pictures in kizy.toml, to another"),
+        _folder("Pictures", pictures, "set KIZY_PICTURES, or pictures in kizy.toml, to another"),
         Check("LoRAs", "ok", f"go into {home.loras_folder()}"),
     ]
 
@@ -104,19 +106,12 @@ def _models() -> Check:
     return Check("Models", "ok", found)
 
 
-def _settings() -> Check:
+def _settings() -> tuple[Settings | None, Check]:
     try:
-        load_settings()
+        settings = load_settings()
     except InputError as error:
-        return Check("Settings", "missing", error.message, error.fix)
-    return Check("Settings", "ok", "can be read")
-
-
-def _pictures() -> Path:
-    try:
-        return load_settings().pictures or home.pictures_folder()
-    except InputError:
-        return home.pictures_folder()
+        return None, Check("Settings", "missing", error.message, error.fix)
+    return settings, Check("Settings", "ok", "can be read")
 
 
 def _folder(name: str, folder: Path, otherwise: str) -> Check:

@@ -6,7 +6,6 @@ is null or empty.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +32,7 @@ def models(settings: Settings, *, as_json: bool) -> None:
     with server(settings) as service:
         found, url = service.models(), service.url
     if as_json:
-        print(json.dumps({"models": [_model(one) for one in found]}))
+        document({"models": [_model(one) for one in found]})
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("Name", "Family", "On"):
@@ -166,7 +165,7 @@ def servers(settings: Settings, *, as_json: bool) -> None:
     with server(settings) as service:
         found, url = service.servers(), service.url
     if as_json:
-        print(json.dumps({"servers": [_server(one) for one in found]}))
+        document({"servers": [_server(one) for one in found]})
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("Name", "Kind", "State", "Version", "Device", "Jobs"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from rich.text import Text
 from ...core.errors import KizyError, exit_status
 from ...core.job import Artifact, ErrorInfo
 from ...core.plan import Plan
-from .told import shown
+from .told import document, shown
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def saved_before(artifacts: Sequence[Artifact], console: Console) -> str:
 def close(outcome: Outcome, plan: Plan, seconds: float, view: View) -> None:
     """The JSON document and the open pictures, where they were asked for."""
     if view.as_json:
-        print(json.dumps(_document(outcome, plan, seconds)))
+        document(_document(outcome, plan, seconds))
     if view.open_them:
         import typer
 

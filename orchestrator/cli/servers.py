@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from ..engines.comfy.address import Address
 from ..engines.comfy.discover import HERE, discover
 from ..engines.comfy.records import running_servers
 from ..settings import load_settings
+from .told import document
 
 PATIENCE = 5.0
 """Seconds for each answer of a server."""
@@ -86,7 +86,7 @@ def servers(*, as_json: bool, families_of: FamiliesOf = families_of_server) -> N
     with ThreadPoolExecutor(max_workers=max(1, len(addresses))) as at_once:
         rows = list(at_once.map(lambda x: _row(x, x.url in own, families_of), addresses))
     if as_json:
-        print(json.dumps({"servers": [asdict(row) for row in rows]}))
+        document({"servers": [asdict(row) for row in rows]})
     else:
         _print(rows)
 
