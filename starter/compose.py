@@ -141,12 +141,18 @@ class Composer:
 
         `size`: (width, height) in pixels; without one a square as large as the renders.
         """
+        return self.compose(rng, *self.choose(rng, glyph, kind), size)
+
+    def choose(
+        self, rng: random.Random, glyph: int, kind: Kind
+    ) -> tuple[tuple[int, ...], str | None]:
+        """The glyphs of a picture of this one, in their order, and its background's colour."""
         colored = kind == "color" or (kind == "pair" and rng.random() < 0.5)
         color = self.any_color(rng) if colored else None
         if kind != "pair":
-            return self.compose(rng, (glyph,), color, size)
+            return (glyph,), color
         pair = (glyph, self.partner(rng, glyph))
-        return self.compose(rng, pair if rng.random() < 0.5 else pair[::-1], color, size)
+        return pair if rng.random() < 0.5 else pair[::-1], color
 
     def compose(
         self,

@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Shard = Literal["white", "color", "pair", "shaped"]
-
-SHARDS: tuple[Shard, ...] = (
-    "white",
-    "pair",
-    "color",
-    "shaped",
-    "pair",
-    "color",
-    "pair",
-    "shaped",
-)
-"""What the shards hold, over and over. A thing alone is learned from few pictures; pairs are many,
-and come out last."""
-
 SHAPES = ((160, 96), (96, 160), (128, 96), (96, 128), (192, 128), (128, 192))
 """Widths and heights, in pixels, of what is not square: the family's words, and 3:2."""
 
-SHAPED_KINDS: tuple[Kind, ...] = ("white", "color", "color", "pair")
+ROUND: tuple[tuple[Kind, Literal["square", "long"]], ...] = (
+    ("white", "square"),
+    ("pair", "square"),
+    ("color", "square"),
+    ("pair", "long"),
+    ("pair", "square"),
+    ("color", "long"),
+    ("color", "square"),
+    ("pair", "long"),
+    ("pair", "square"),
+    ("white", "long"),
+)
+"""What the shards hold, over and over: each round has one of `SHAPES` beside the squares. A thing
+alone is learned from few pictures; pairs are many, and come out last."""
+
+ALL_SHARDS = len(ROUND) * len(SHAPES)
 
 STILL_LAYOUT = Layout(
     scale=(0.85, 0.85),
@@ -62,11 +62,11 @@ STILL_LAYOUT = Layout(
 """Every thing at its one place and size: what a caption asks for is then one picture, not the
 blurred mean of many that differ by a few pixels."""
 
-SQUARE_SHARES: dict[str, float] = {"white": 0.12, "color": 0.33, "pair": 0.55}
-"""Shares of the square pictures that are drawn from the shards of each kind."""
+SHARES: dict[str, float] = {"white": 0.12, "color": 0.33, "pair": 0.55}
+"""Shares of a shape's pictures that are drawn from its shards of each kind."""
 
 WORDINGS = 3
-"""Captions for each picture that shows a thing alone or is not square."""
+"""Captions for each picture that shows a thing alone."""
 
 PAIRS = 5
 """Pairs in a shard for each glyph, each with one caption."""
@@ -74,8 +74,11 @@ PAIRS = 5
 
 @dataclass(frozen=True)
 class Latents:
-    """Pictures of one shape: `latents[i]` (float32, 8 x height x width, unscaled) has the caption
-    `texts[i]` (float16, tokens x width). `weights[i]`: how often it is drawn, relative to others.
+    """Pictures of one shape: `latents[i]` (float32, 8 x height x width) has the caption `texts[i]`
+    (float16, tokens x width). `weights[i]`: how often it is drawn, relative to others.
+
+    As they are kept, latents are what the encoder gives and captions what the language model does;
+    the UNet's training scales the ones and whitens the others.
     """
 
     latents: torch.Tensor
@@ -108,22 +111,30 @@ def make_shard(
     made_from = _fingerprint(renders, labels, model)
     if _is_made_from(path, made_from):
         return
+    kind, shape = shard_content(index)
     rng = random.Random(1000 + index)
     composer = Composer(renders, labels, STILL_LAYOUT)
     glyphs = renders.of(labels)
-    kind = SHARDS[index % len(SHARDS)]
     if kind == "pair":
-        halves = Halves(composer, glyphs, model, folder, made_from)
+        halves = Halves(composer, glyphs, model, shape, folder, made_from)
         latents, captions = _pairs(rng, composer, glyphs, halves)
     else:
-        latents, captions = _pictures(rng, composer, glyphs, model, kind, _shape(index))
+        latents, captions = _things(rng, composer, glyphs, model, kind, shape)
     tensors = {"latents": latents, "texts": encode(captions).half()}
     save_tensors(path, tensors, {"kind": kind, "made_from": made_from})
-    log.info("shard %d: %d captions (%s)", index, len(captions), kind)
+    log.info("shard %d: %d captions (%s, %d x %d)", index, len(captions), kind, *shape)
+
+
+def shard_content(index: int) -> tuple[Kind, tuple[int, int]]:
+    """What a shard shows, and its pictures' width and height in pixels."""
+    rounds, place = divmod(index, len(ROUND))
+    kind, form = ROUND[place]
+    square = (NATIVE_SIZE, NATIVE_SIZE)
+    return kind, square if form == "square" else SHAPES[rounds % len(SHAPES)]
 
 
 class Halves:
-    """Latents of pictures that show one thing twice, side by side.
+    """Latents of pictures of one shape that show one thing twice, along the longer side.
 
     A colour's are made when they are first asked for, and kept in `folder` with `made_from`, which
     stands for the composer, the glyphs and the encoder: others make them anew.
@@ -134,30 +145,38 @@ class Halves:
         composer: Composer,
         glyphs: Sequence[int],
         model: AutoencoderTiny,
+        shape: tuple[int, int],
         folder: Path,
         made_from: str,
     ) -> None:
         self._composer, self._glyphs, self._model = composer, glyphs, model
-        self._folder, self._made_from = folder, made_from
+        self._shape, self._folder, self._made_from = shape, folder, made_from
         self._rows = {glyph: row for row, glyph in enumerate(glyphs)}
         self._made: dict[str, torch.Tensor] = {}
 
     def pair(self, members: Sequence[int], color: str | None) -> torch.Tensor:
         """The latents (8 x height x width) of two glyphs on a background."""
-        twice = self._twice(color or "white")
-        left, right = (twice[self._rows[glyph]] for glyph in members)
-        half = twice.shape[3] // 2
-        return torch.cat([left[:, :, :half], right[:, :, half:]], 2)
+        twice = self.twice(color or "white")
+        first, second = (twice[self._rows[glyph]] for glyph in members)
+        # As they are composed: side by side, or, where it is taller than wide, one on the other.
+        along = 1 if first.shape[1] > first.shape[2] else 2
+        half = first.shape[along] // 2
+        return torch.cat([first.narrow(along, 0, half), second.narrow(along, half, half)], along)
 
-    def _twice(self, color: str) -> torch.Tensor:
+    def twice(self, color: str) -> torch.Tensor:
+        """The latents (glyphs x 8 x height x width) of each glyph beside itself."""
         if color not in self._made:
-            path = self._folder / f"twice-{color.replace(' ', '-')}.safetensors"
+            width, height = self._shape
+            name = f"twice-{width}x{height}-{color.replace(' ', '-')}.safetensors"
+            path = self._folder / name
             if not _is_made_from(path, self._made_from):
                 pictures = [
-                    self._composer.compose(random.Random(0), (glyph, glyph), color).pixels
+                    self._composer.compose(
+                        random.Random(0), (glyph, glyph), color, _composed(self._shape)
+                    ).pixels
                     for glyph in self._glyphs
                 ]
-                latents = encoded(self._model, pictures, NATIVE_SIZE)
+                latents = encoded(self._model, pictures, min(self._shape))
                 save_tensors(path, {"latents": latents}, {"made_from": self._made_from})
             self._made[color] = load_tensors(path)[0]["latents"]
         return self._made[color]
@@ -195,7 +214,7 @@ def load_shards(folder: Path) -> list[Latents]:
 
 def _fingerprint(renders: Renders, labels: Collection[str], model: AutoencoderTiny) -> str:
     """Changes with whatever changes the latents, but for the code that composes them."""
-    settled = (SHARDS, SHAPES, SHAPED_KINDS, STILL_LAYOUT, WORDINGS, PAIRS)
+    settled = (ROUND, SHAPES, STILL_LAYOUT, WORDINGS, PAIRS)
     glyphs = [renders.glyphs[i] for i in renders.of(labels)]
     digest = hashlib.sha256(repr((settled, glyphs)).encode())
     for name, weight in sorted(model.encoder.state_dict().items()):
@@ -212,7 +231,7 @@ def _joined(shards: list[tuple[str, dict[str, torch.Tensor]]]) -> Latents:
     for kind, tensors in shards:
         rows[kind] += len(tensors["latents"])
     weights = [
-        torch.full((len(tensors["latents"]),), SQUARE_SHARES.get(kind, 1.0) / rows[kind])
+        torch.full((len(tensors["latents"]),), SHARES[kind] / rows[kind])
         for kind, tensors in shards
     ]
     return Latents(
@@ -222,30 +241,21 @@ def _joined(shards: list[tuple[str, dict[str, torch.Tensor]]]) -> Latents:
     )
 
 
-def _shape(index: int) -> tuple[int, int]:
-    """Width and height in pixels of a shard's pictures."""
-    if SHARDS[index % len(SHARDS)] != "shaped":
-        return (NATIVE_SIZE, NATIVE_SIZE)
-    rounds, place = divmod(index, len(SHARDS))
-    before = rounds * SHARDS.count("shaped") + SHARDS[:place].count("shaped")
-    return SHAPES[before % len(SHAPES)]
+def _composed(shape: tuple[int, int]) -> tuple[int, int]:
+    """Pictures are composed at twice their size, as large as the renders are."""
+    return (2 * shape[0], 2 * shape[1])
 
 
-def _pictures(
+def _things(
     rng: random.Random,
     composer: Composer,
     glyphs: Sequence[int],
     model: AutoencoderTiny,
-    kind: Literal["white", "color", "shaped"],
+    kind: Kind,
     shape: tuple[int, int],
 ) -> tuple[torch.Tensor, list[str]]:
-    """Every glyph in a picture of that shape, with `WORDINGS` captions each."""
-    # Composed at twice the size, as large as the renders are.
-    size = (2 * shape[0], 2 * shape[1])
-    pictures = [
-        composer.make(rng, glyph, rng.choice(SHAPED_KINDS) if kind == "shaped" else kind, size)
-        for glyph in glyphs
-    ]
+    """Every glyph alone in a picture of that shape, with `WORDINGS` captions each."""
+    pictures = [composer.make(rng, glyph, kind, _composed(shape)) for glyph in glyphs]
     captions = [
         composer.caption(rng, picture.labels, picture.style, picture.color, picture.tints)
         for picture in pictures
@@ -258,12 +268,10 @@ def _pictures(
 def _pairs(
     rng: random.Random, composer: Composer, glyphs: Sequence[int], halves: Halves
 ) -> tuple[torch.Tensor, list[str]]:
-    """`PAIRS` pairs for every glyph, half of them on white."""
+    """`PAIRS` pairs for every glyph, each with one caption."""
     latents, captions = [], []
     for glyph in (glyph for glyph in glyphs for _ in range(PAIRS)):
-        members = [glyph, composer.partner(rng, glyph)]
-        rng.shuffle(members)
-        color = composer.any_color(rng) if rng.random() < 0.5 else None
+        members, color = composer.choose(rng, glyph, "pair")
         latents.append(halves.pair(members, color))
         captions.append(composer.words(rng, members, color))
     return torch.stack(latents), captions

@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, help="npm folder; default: <folder>/packages")
     parser.add_argument("--stage", choices=("all", UNPACK, *STAGES), default="all")
     parser.add_argument("--concepts", choices=("everyday", "all"), default="everyday")
-    parser.add_argument("--shards", type=int, default=48, help="of latents")
+    parser.add_argument("--shards", type=int, default=latents.ALL_SHARDS, help="of latents")
     parser.add_argument("--autoencoder-steps", type=int, default=6000)
     parser.add_argument("--unet-steps", type=int, default=20_000)
     parser.add_argument("--unet-batch", type=int, default=8, help="pictures a worker and step")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SQUARE = 0.75
+SQUARE = 0.6
 """Share of the batches that are square; the other shapes have equal parts of the rest."""
 
 LEAST_OWN_NOISE = 0.25

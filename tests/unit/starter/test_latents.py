@@ -14,16 +14,18 @@ from kizy.starter.architecture import build_autoencoder
 from kizy.starter.compose import Composer
 from kizy.starter.concepts import COLORS, STYLES
 from kizy.starter.latents import (
+    ALL_SHARDS,
     PAIRS,
+    ROUND,
     SHAPES,
-    SHARDS,
-    SQUARE_SHARES,
+    SHARES,
     STILL_LAYOUT,
     WORDINGS,
     Halves,
     encoded,
     load_shards,
     make_shard,
+    shard_content,
     shard_file,
 )
 from kizy.starter.renders import Glyph, Renders
@@ -46,28 +48,34 @@ def folder(renders: Renders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("latents")
     torch.manual_seed(0)
     model = build_autoencoder().eval()
-    for index in range(len(SHARDS)):
+    for index in range(len(ROUND)):
         make_shard(renders, LABELS, model, made, index)
     return made
 
 
-def test_a_pair_of_halves_is_the_pair(renders: Renders, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(128, 128), (160, 96), (128, 192)])
+def test_a_pair_of_halves_is_the_pair(
+    renders: Renders, tmp_path: Path, shape: tuple[int, int]
+) -> None:
     composer, glyphs = Composer(renders, LABELS, STILL_LAYOUT), renders.of(LABELS)
+    width, height = shape
     # How far the trained encoder looks past the seam is what it depends on.
     model = build_autoencoder().eval()
     model.load_state_dict(checkpoint.load().autoencoder)
-    halves = Halves(composer, glyphs, model, tmp_path, "these")
+    halves = Halves(composer, glyphs, model, shape, tmp_path, "these")
     for color in (None, "light blue"):
-        whole = composer.compose(random.Random(0), (1, 4), color).pixels
-        expected = encoded(model, [whole], 128)[0]
+        whole = composer.compose(random.Random(0), (1, 4), color, (2 * width, 2 * height)).pixels
+        expected = encoded(model, [whole], min(shape))[0]
         found = halves.pair((1, 4), color)
-        assert found.shape == (8, 16, 16)
-        error = (found - expected).square().mean((0, 1)) / expected.var()
+        assert found.shape == (8, height // 8, width // 8)
+        across = (0, 2) if height > width else (0, 1)
+        error = (found - expected).square().mean(across) / expected.var()
         # What the other half's thing does to the latents at the seam.
+        seam = len(error) // 2
         assert error.max() < 0.03
-        assert error[:6].max() < 1e-4
-        assert error[10:].max() < 1e-4
-    assert (tmp_path / "twice-light-blue.safetensors").exists()
+        assert error[: seam - 2].max() < 1e-4
+        assert error[seam + 2 :].max() < 1e-4
+    assert (tmp_path / f"twice-{width}x{height}-light-blue.safetensors").exists()
 
 
 def test_halves_of_other_things_are_made_anew(renders: Renders, tmp_path: Path) -> None:
@@ -75,43 +83,44 @@ def test_halves_of_other_things_are_made_anew(renders: Renders, tmp_path: Path) 
     model = build_autoencoder().eval()
     composer = Composer(renders, LABELS, STILL_LAYOUT)
     for made_from, glyphs in (("both", [0, 3]), ("other", [3, 4])):
-        made = Halves(composer, glyphs, model, tmp_path, made_from).pair(glyphs[:1] * 2, "red")
-        again = Halves(composer, glyphs, model, tmp_path, made_from).pair(glyphs[:1] * 2, "red")
-        whole = composer.compose(random.Random(0), glyphs[:1] * 2, "red").pixels
+        members = glyphs[:1] * 2
+        made, again = (
+            Halves(composer, glyphs, model, (128, 128), tmp_path, made_from).pair(members, "red")
+            for _ in range(2)
+        )
+        whole = composer.compose(random.Random(0), members, "red").pixels
         assert torch.equal(made, again)
         assert torch.allclose(made, encoded(model, [whole], 128)[0], atol=1e-4)
 
 
 def test_shards_hold_what_their_place_says(folder: Path, renders: Renders) -> None:
-    shapes = []
-    for index, kind in enumerate(SHARDS):
+    for index, (kind, form) in enumerate(ROUND):
         tensors, metadata = load_tensors(shard_file(folder, index))
         assert metadata["kind"] == kind
         count = len(renders.glyphs) * (PAIRS if kind == "pair" else WORDINGS)
-        height, width = tensors["latents"].shape[2:]
-        assert tensors["latents"].shape == (count, 8, height, width)
+        width, height = (128, 128) if form == "square" else SHAPES[0]
+        assert tensors["latents"].shape == (count, 8, height // 8, width // 8)
         assert tensors["texts"].shape == (count, 32, 384)
-        shapes.append((8 * width, 8 * height))
-    square = [shape for shape, kind in zip(shapes, SHARDS, strict=True) if kind != "shaped"]
-    assert set(square) == {(128, 128)}
-    assert [shape for shape in shapes if shape != (128, 128)] == list(SHAPES[:2])
+
+
+def test_all_shards_hold_every_kind_in_every_shape() -> None:
+    contents = [shard_content(index) for index in range(ALL_SHARDS)]
+    assert set(contents) == {(kind, shape) for kind in SHARES for shape in ((128, 128), *SHAPES)}
+    assert shard_content(ALL_SHARDS) == shard_content(0)
 
 
 def test_kinds_are_drawn_in_their_shares_however_many_rows_they_have(folder: Path) -> None:
-    square, *others = load_shards(folder)
-    assert square.latents.shape[2:] == (16, 16)
-    assert sorted(shape.cells for shape in others) == [240, 240]
-    rows = [
-        (kind, len(load_tensors(shard_file(folder, index))[0]["latents"]))
-        for index, kind in enumerate(SHARDS)
-        if kind != "shaped"
-    ]
-    totals, start = dict.fromkeys(SQUARE_SHARES, 0.0), 0
-    for kind, count in rows:
-        totals[kind] += float(square.weights[start : start + count].sum())
-        start += count
-    assert start == len(square.weights)
-    assert totals == pytest.approx(SQUARE_SHARES)
+    found = load_shards(folder)
+    assert [shape.latents.shape[2:] for shape in found] == [(16, 16), (12, 20)]
+    for shape, form in zip(found, ("square", "long"), strict=True):
+        totals, start = dict.fromkeys(SHARES, 0.0), 0
+        for index, (kind, its_form) in enumerate(ROUND):
+            if its_form == form:
+                count = len(load_tensors(shard_file(folder, index))[0]["latents"])
+                totals[kind] += float(shape.weights[start : start + count].sum())
+                start += count
+        assert start == len(shape.weights)
+        assert totals == pytest.approx(SHARES)
 
 
 def test_a_shard_is_made_again_for_another_encoder_alone(
