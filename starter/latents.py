@@ -115,12 +115,18 @@ def make_shard(
     rng = random.Random(1000 + index)
     composer = Composer(renders, labels, STILL_LAYOUT)
     glyphs = renders.of(labels)
+    pictures, wordings = (PAIRS, 1) if kind == "pair" else (1, WORDINGS)
+    contents = [composer.choose(rng, glyph, kind) for glyph in glyphs for _ in range(pictures)]
     if kind == "pair":
         halves = Halves(composer, glyphs, model, shape, folder, made_from)
-        latents, captions = _pairs(rng, composer, glyphs, halves)
+        latents = torch.stack([halves.pair(*content) for content in contents])
     else:
-        latents, captions = _things(rng, composer, glyphs, model, kind, shape)
-    tensors = {"latents": latents, "texts": encode(captions).half()}
+        latents = _composed(composer, model, contents, shape)
+    captions = [composer.words(rng, *content) for content in contents for _ in range(wordings)]
+    tensors = {
+        "latents": latents.repeat_interleave(wordings, 0),
+        "texts": encode(captions).half(),
+    }
     save_tensors(path, tensors, {"kind": kind, "made_from": made_from})
     log.info("shard %d: %d captions (%s, %d x %d)", index, len(captions), kind, *shape)
 
@@ -170,13 +176,8 @@ class Halves:
             name = f"twice-{width}x{height}-{color.replace(' ', '-')}.safetensors"
             path = self._folder / name
             if not _is_made_from(path, self._made_from):
-                pictures = [
-                    self._composer.compose(
-                        random.Random(0), (glyph, glyph), color, _composed(self._shape)
-                    ).pixels
-                    for glyph in self._glyphs
-                ]
-                latents = encoded(self._model, pictures, min(self._shape))
+                contents = [((glyph, glyph), color) for glyph in self._glyphs]
+                latents = _composed(self._composer, self._model, contents, self._shape)
                 save_tensors(path, {"latents": latents}, {"made_from": self._made_from})
             self._made[color] = load_tensors(path)[0]["latents"]
         return self._made[color]
@@ -241,37 +242,15 @@ def _joined(shards: list[tuple[str, dict[str, torch.Tensor]]]) -> Latents:
     )
 
 
-def _composed(shape: tuple[int, int]) -> tuple[int, int]:
-    """Pictures are composed at twice their size, as large as the renders are."""
-    return (2 * shape[0], 2 * shape[1])
-
-
-def _things(
-    rng: random.Random,
+def _composed(
     composer: Composer,
-    glyphs: Sequence[int],
     model: AutoencoderTiny,
-    kind: Kind,
+    contents: Sequence[tuple[tuple[int, ...], str | None]],
     shape: tuple[int, int],
-) -> tuple[torch.Tensor, list[str]]:
-    """Every glyph alone in a picture of that shape, with `WORDINGS` captions each."""
-    pictures = [composer.make(rng, glyph, kind, _composed(shape)) for glyph in glyphs]
-    captions = [
-        composer.caption(rng, picture.labels, picture.style, picture.color, picture.tints)
-        for picture in pictures
-        for _ in range(WORDINGS)
-    ]
-    latents = encoded(model, [picture.pixels for picture in pictures], min(shape))
-    return latents.repeat_interleave(WORDINGS, 0), captions
-
-
-def _pairs(
-    rng: random.Random, composer: Composer, glyphs: Sequence[int], halves: Halves
-) -> tuple[torch.Tensor, list[str]]:
-    """`PAIRS` pairs for every glyph, each with one caption."""
-    latents, captions = [], []
-    for glyph in (glyph for glyph in glyphs for _ in range(PAIRS)):
-        members, color = composer.choose(rng, glyph, "pair")
-        latents.append(halves.pair(members, color))
-        captions.append(composer.words(rng, members, color))
-    return torch.stack(latents), captions
+) -> torch.Tensor:
+    """Latents of pictures of one shape: the glyphs and the background's colour of each."""
+    # Composed at twice their size, as large as the renders are. In `STILL_LAYOUT` chance decides
+    # nothing that can be seen.
+    size = (2 * shape[0], 2 * shape[1])
+    pictures = [composer.compose(random.Random(0), *content, size).pixels for content in contents]
+    return encoded(model, pictures, min(shape))
