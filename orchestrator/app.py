@@ -32,7 +32,6 @@ from ..core.version import VERSION
 from .comfy_side import ComfySide
 from .embedded_offer import EmbeddedOffer, drawable
 from .engines.base import COMFYUI, EMBEDDED, Engine, Handle, SavedArtifacts
-from .lora_choice import without_tags
 from .planner import (
     Choices,
     EngineFacts,
@@ -41,6 +40,7 @@ from .planner import (
     make_plan,
     refuse_unavailable,
 )
+from .planning.resolve import resolve
 from .settings import Settings, load_settings
 from .shelf import Shelf
 from .storage.inputs import InputFolder
@@ -128,7 +128,7 @@ class App:
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
         """Decide everything about a request. Raises InputError and its kinds."""
-        request = without_tags(request)
+        request = resolve(request)
         refuse_unavailable(request)
         plan = self.plan_by(self._offer(request), request, raw=raw)
         if "shelf" in self.__dict__:

@@ -9,44 +9,16 @@ from pathlib import Path, PurePosixPath
 from ..catalog.card import Card
 from ..catalog.card_words import describe
 from ..catalog.cards import key_of
-from ..catalog.lora_tags import lora_tags
 from ..catalog.loras import file_sha256, read_lora
 from ..catalog.models import ModelEntry
 from ..catalog.select import Choice, Named, Picked, Refused
-from ..core.errors import InputError, KizyError, ModelFileError, StorageError, UnknownNameError
+from ..core.errors import KizyError, ModelFileError, StorageError, UnknownNameError
 from ..core.plan import ModelFile
 from ..core.request import GenerationRequest, LoraChoice
 from .planner import ChosenLora, LoraChoices
+from .planning.resolve import AUTO
 from .server_loras import name_on_server
 from .shelf import Shelf
-
-AUTO = "auto"
-"""As a LoRA's name: beside those that are named, Kizy may pick others."""
-
-
-def without_tags(request: GenerationRequest) -> GenerationRequest:
-    """The request with `<lora:NAME:WEIGHT>` taken out of its prompt and named as LoRAs instead.
-
-    Raises InputError `prompt_empty` if nothing else was in the prompt.
-    """
-    prompt, tags = lora_tags(request.prompt)
-    if not tags:
-        return request
-    if not prompt:
-        raise InputError("prompt_empty", "The prompt names LoRAs and nothing to draw.")
-    named = tuple(
-        LoraChoice(
-            name=tag.name,
-            model_weight="auto" if tag.model_weight is None else tag.model_weight,
-            clip_weight="auto" if tag.clip_weight is None else tag.clip_weight,
-        )
-        for tag in tags
-    )
-    if request.loras == "auto":
-        named = (*named, LoraChoice(name=AUTO))
-    elif not isinstance(request.loras, str):
-        named = (*request.loras, *named)
-    return request.model_copy(update={"prompt": prompt, "loras": named})
 
 
 def named_in(request: GenerationRequest) -> tuple[LoraChoice, ...]:
