@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from ..core.errors import EngineError, KizyError
+from ..core.out_of_memory import fix_for, is_out_of_memory
 from ..core.picture_files import open_picture
 from ..core.plan import EnlargeStage, ImproveStage, ModelFile, Plan
 from ..imaging import blend
@@ -146,12 +147,12 @@ class Drawer:
             try:
                 return run()
             except Exception as error:
-                if isinstance(error, KizyError) or not memory.is_out_of_memory(error):
+                if isinstance(error, KizyError) or not is_out_of_memory(error):
                     raise
                 memory.release()
                 taken = savings.next(model, self._cache)
                 if taken is None:
-                    raise _no_memory(plan) from error
+                    raise _no_memory(plan, error) from error
                 report.notice("less_memory", taken)
 
     def _saver(self, work: _Work, report: Report) -> Saving:
@@ -245,11 +246,11 @@ class Drawer:
             try:
                 return self._load_once(plan)
             except Exception as error:
-                if isinstance(error, KizyError) or not memory.is_out_of_memory(error):
+                if isinstance(error, KizyError) or not is_out_of_memory(error):
                     raise
                 memory.release()
                 if not self._cache.drop_oldest():
-                    raise _no_memory(plan) from error
+                    raise _no_memory(plan, error) from error
                 report.notice("less_memory", "Memory ran out: another model was unloaded.")
 
     def _load_once(self, plan: Plan) -> DrawModel:
@@ -320,9 +321,9 @@ class Drawer:
                     clip_weight=lora.clip_weight,
                     check=cancel.check,
                 )
-        except (RuntimeError, MemoryError) as error:
-            if memory.is_out_of_memory(error):
-                raise _no_memory(plan) from error
+        except Exception as error:
+            if not isinstance(error, KizyError) and is_out_of_memory(error):
+                raise _no_memory(plan, error) from error
             raise
 
 
@@ -339,12 +340,12 @@ class _Work:
     cancel: CancelToken
 
 
-def _no_memory(plan: Plan) -> EngineError:
+def _no_memory(plan: Plan, error: Exception) -> EngineError:
     message = (
         f"{plan.width} x {plan.height} pixels with {plan.model.name} "
         "need more memory than this machine has free."
     )
-    return EngineError("out_of_memory", message)
+    return EngineError("out_of_memory", message, fix=fix_for(str(error)))
 
 
 def _open_inputs(plan: Plan) -> _Inputs:

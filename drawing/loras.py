@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..catalog.lora_names import ALPHA, DOWN, UP, lora_tensors, parts
 from ..catalog.safetensors_header import read_header
 from ..core.errors import ModelFileError
+from ..core.out_of_memory import is_out_of_memory
 from ..starter.ldm_names import ldm_name
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def read_lora(path: Path) -> dict[str, LoraModule]:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
     modules: dict[str, LoraModule] = {}
     for name, source in names.items():

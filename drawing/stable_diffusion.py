@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from ..core.errors import ModelFileError
+from ..core.out_of_memory import is_out_of_memory
 from .loras import kohya_weights
-from .memory import Placement, is_out_of_memory
+from .memory import OWN_MEMORY, Placement
 from .model import Conditioning, DrawModel
 
 # Linear latents-to-RGB maps in 0 to 1, as ComfyUI's latent_formats has them for -1 to 1.
@@ -145,7 +146,7 @@ class StableDiffusionModel(DrawModel):
             vae.disable_tiling()
 
     def set_offload(self) -> bool:
-        if self.device.type != "cuda" or self._offloaded:
+        if self.device.type not in OWN_MEMORY or self._offloaded:
             return False
         self.pipe.enable_model_cpu_offload(device=self.device)
         self._offloaded = True

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import ModelFileError, UnknownNameError
+from ..core.out_of_memory import is_out_of_memory
 
 Weights = dict[str, np.ndarray]
 
@@ -30,6 +31,8 @@ def load_weights(path: Path) -> Weights:
     try:
         return {name: array.astype(np.float32) for name, array in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
 
 

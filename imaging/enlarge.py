@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..core.errors import InputError, ModelFileError, UnknownNameError
+from ..core.out_of_memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +47,8 @@ def load_enlarger(
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
+        if is_out_of_memory(error):
+            raise
         raise _damaged(path, "it cannot be read") from error
     first = tensors.get("body.0.weight")
     convolutions = sum(key.endswith(".bias") for key in tensors) - 2

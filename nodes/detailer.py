@@ -297,7 +297,7 @@ class _Brush:
         Raises EngineError `out_of_memory`.
         """
         from ..core.errors import EngineError
-        from ..drawing.memory import is_out_of_memory
+        from ..core.out_of_memory import is_out_of_memory
 
         try:
             return self._drawn(picture, crop, line, seed)

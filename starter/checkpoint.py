@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..core.errors import ModelFileError
+from ..core.out_of_memory import is_out_of_memory
 from ..language.quantized import dequantize, quantize
 from .ldm_names import diffusers_name, ldm_name
 
@@ -77,6 +78,8 @@ def load(path: Path = STARTER_FILE) -> StarterWeights:
         unet = dequantize({k: v for k, v in tensors.items() if k.startswith(UNET_PREFIX)})
         unet = {_diffusers_key(k.removeprefix(UNET_PREFIX)): v for k, v in unet.items()}
     except (SafetensorError, OSError, KeyError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
     return StarterWeights(
         unet=unet,
@@ -98,6 +101,8 @@ def latent_facts(path: Path = STARTER_FILE) -> LatentFacts:
         with safe_open(path, framework="pt") as file:
             return _latent_facts(file.metadata())
     except (SafetensorError, OSError, KeyError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelFileError("model_file_damaged", f"{path.name} cannot be read.") from error
 
 

@@ -7,12 +7,8 @@ import signal
 
 from ..core.errors import EngineError, KizyError, StorageError
 from ..core.job import ErrorInfo
+from ..core.out_of_memory import fix_for, says_out_of_memory
 
-_MEMORY = re.compile(
-    r"out of memory|OutOfMemoryError|^MemoryError|can't allocate memory|cannot allocate memory"
-    r"|CUBLAS_STATUS_ALLOC_FAILED",
-    re.IGNORECASE | re.MULTILINE,
-)
 _MODULE = re.compile(r"No module named '([\w.]+)'")
 _DISK = re.compile(r"No space left on device|Disk quota exceeded")
 _GPU = re.compile(r"CUDA error: ([^\n]+)|CUDA driver version is insufficient")
@@ -42,8 +38,8 @@ def explain(status: int | None, log: str) -> KizyError:
 def explain_known(log: str) -> KizyError | None:
     """The error that a log speaks of, if it is one that anybody can do something about."""
     raw = log[-MAX_RAW:]
-    if _MEMORY.search(log):
-        fix = "Close other programs, lower --resolution, or train a smaller model."
+    if says_out_of_memory(log):
+        fix = fix_for(log) or "Close other programs, lower --resolution, or train a smaller model."
         return EngineError("out_of_memory", "Memory did not suffice.", fix=fix, raw=raw)
     if _DISK.search(log):
         message = "The disk is full: the training could not go on."

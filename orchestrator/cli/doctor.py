@@ -68,15 +68,14 @@ def _drawing() -> list[Check]:
     if missing:
         do = 'python -m pip install "kizy[local]"'
         return [Check("Drawing here", "missing", f"not installed: {', '.join(missing)}", do)]
-    from ...drawing.memory import best_device, free_bytes
+    from ...drawing.memory import best_device, device_name, free_bytes, toolkit
 
     versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("torch", "diffusers"))
     device = best_device()
     free = free_bytes(device) / GIGABYTE
-    if device.type == "cuda":
-        import torch
-
-        found = f"{torch.cuda.get_device_name(device)}, {free:.1f} GB free"
+    if device.type != "cpu":
+        driven = toolkit() if device.type == "cuda" else ""
+        found = ", ".join(filter(None, (device_name(device), driven, f"{free:.1f} GB free")))
         return [Check("Drawing here", "ok", versions), Check("GPU", "ok", found)]
     found = f"none; the CPU draws ({os.cpu_count()} cores, {free:.1f} GB of memory free)"
     do = "the starter draws in seconds here; for SDXL and FLUX use a machine with a GPU"

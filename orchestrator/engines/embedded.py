@@ -18,7 +18,7 @@ from ...core.errors import EngineError, KizyError
 from ...core.job import Artifact, Event
 from ...core.plan import Plan
 from .base import Capabilities, Handle, SavedArtifacts
-from .record import Record, StartedJobs
+from .record import Record, StartedJobs, unforeseen
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,8 +78,10 @@ class EmbeddedEngine:
     def capabilities(self) -> Capabilities:
         import torch
 
+        from ...drawing.memory import device_name
+
         device = self._the_drawer().device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+        name = device_name(device)
         versions = [f"{n}-{importlib.metadata.version(n)}" for n in ("torch", "diffusers")]
         weights = f"starter-{file_sha256(STARTER_FILE)[:12]}"
         parts = ["embedded", *versions, weights, name, f"threads-{torch.get_num_threads()}"]
@@ -134,7 +136,7 @@ class EmbeddedEngine:
         except KizyError as failure:
             error = failure
         except Exception as failure:
-            error = EngineError("drawing_failed", f"{type(failure).__name__}: {failure}")
+            error = unforeseen(failure)
             _log_failure()
         record.end(error)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ...core.errors import KizyError
+from ...core.errors import EngineError, KizyError
 from ...core.job import (
     Artifact,
     ArtifactEvent,
@@ -19,6 +19,7 @@ from ...core.job import (
     PreviewEvent,
     ProgressEvent,
 )
+from ...core.out_of_memory import fix_for, is_out_of_memory
 from ...core.plan import Plan
 
 KEPT_JOBS = 256
@@ -26,6 +27,15 @@ KEPT_JOBS = 256
 
 _PROGRESS = "progress"
 _Work = TypeVar("_Work")
+
+
+def unforeseen(failure: BaseException) -> KizyError:
+    """The error of a job for an exception that no part of it expected."""
+    said = f"{type(failure).__name__}: {failure}".rstrip(": ")
+    if is_out_of_memory(failure):
+        message = "This machine's memory did not suffice."
+        return EngineError("out_of_memory", message, fix=fix_for(said), raw=said)
+    return EngineError("drawing_failed", said)
 
 
 @dataclass

@@ -59,8 +59,8 @@ class FakeComfyUI:
 
     `models`: folder -> files, in place of the recorded lists. `cost`: seconds of a node by class
     and inputs. `shows`: what output nodes of these classes show. `newer`: as versions that have
-    /api/jobs. `key`: the bearer key that it wants. `path`: everything lies below it ("/comfy").
-    `tls`: it speaks HTTPS.
+    /api/jobs and whose cache keeps what earlier graphs held. `key`: the bearer key that it wants.
+    `path`: everything lies below it ("/comfy"). `tls`: it speaks HTTPS.
     """
 
     def __init__(
@@ -153,6 +153,11 @@ class FakeComfyUI:
         """Somebody else stops whatever runs."""
         self._run.life.interrupted = True
         self.pace.wake()
+
+    def empty_folder(self, place: str = "output") -> None:
+        """Somebody empties one of the server's folders: output, temp or input."""
+        for file in [path for path in self.disk.folder(place).rglob("*") if path.is_file()]:
+            file.unlink()
 
     def add_foreign_job(self, graph: Graph | None = None) -> str:
         """Somebody else's job; its prompt id."""
@@ -248,6 +253,7 @@ class FakeComfyUI:
             send_bytes=routes.send_bytes,
             metadata_previews=routes.understands_metadata,
             steps=self.steps,
+            keeps_old=self.newer,
         )
         return routes
 

@@ -52,6 +52,7 @@ class Worker:
         send_bytes: SendBytes,
         metadata_previews: Callable[[str | None], bool],
         steps: list[str],
+        keeps_old: bool,
     ) -> None:
         self._queue = queue
         self._life = life
@@ -65,6 +66,7 @@ class Worker:
         self._send_bytes = send_bytes
         self._metadata_previews = metadata_previews
         self._steps = steps
+        self._keeps_old = keeps_old
         self._cache: dict[str, tuple[Thing, dict[str, Any] | None]] = {}
         self.client_id: str | None = None
         self.last_node: str | None = None
@@ -115,9 +117,14 @@ class Worker:
             self._cache.clear()
 
     def _prune(self, job: _Job) -> None:
-        """Only what the present graph holds stays cached."""
+        """Only what the present graph holds stays cached.
+
+        Newer versions keep what earlier graphs held as well, while there is memory.
+        """
         for node in job.graph:
             job.digests[node] = digest_of(job.graph, node, self._disk)
+        if self._keeps_old:
+            return
         kept = set(job.digests.values())
         self._cache = {key: value for key, value in self._cache.items() if key in kept}
 

@@ -133,11 +133,15 @@ def settings_for(comfyui: RunningComfyUI) -> Settings:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What came of one job. `classes`: of the nodes of its first graph."""
+    """What came of one job. `classes`: of the nodes of its first graph.
+
+    `cached`: of those among them that the server did not run.
+    """
 
     events: list[Event]
     artifacts: list[Artifact]
     classes: list[str]
+    cached: list[str]
 
     @property
     def pixels(self) -> np.ndarray:
@@ -176,8 +180,10 @@ class Studio:
             assert read_plan(Path(artifact.path)) == artifact.plan
             assert pixels_of(artifact.path).std() > 1, "a picture of one colour"
         entry = self.comfyui.get(f"/history/{handle.job_id}").json()[handle.job_id]
-        classes = [node["class_type"] for node in entry["prompt"][2].values()]
-        return Drawn(events, artifacts, classes)
+        graph = entry["prompt"][2]
+        classes = [node["class_type"] for node in graph.values()]
+        told = dict(entry["status"]["messages"])["execution_cached"]["nodes"]
+        return Drawn(events, artifacts, classes, [graph[node]["class_type"] for node in told])
 
     def wish(self, **wishes: Any) -> Drawn:
         return self.draw(self.plan(**wishes))
@@ -220,9 +226,31 @@ def test_text_to_image_draws_each_picture_once(studio: Studio, comfyui: RunningC
 
 
 def test_the_same_plan_again_gives_the_same_pixels(studio: Studio) -> None:
-    """ComfyUI has it in its cache then, and tells of the output node alone."""
+    """ComfyUI has it in its cache then, and runs the output node alone."""
     plan = studio.plan(seed=11)
     assert difference(studio.draw(plan), studio.draw(plan)) == 0
+
+
+def test_what_is_gone_from_the_output_folder_is_saved_again_from_the_cache(
+    studio: Studio, comfyui: RunningComfyUI
+) -> None:
+    plan, other = studio.plan(seed=12), studio.plan(seed=13)
+    first = studio.draw(plan)
+    empty_output(comfyui)
+    again = studio.draw(plan)
+    assert difference(first, again) == 0
+    assert "SaveImage" not in again.cached
+    assert set(again.classes) - set(again.cached) == {"SaveImage"}
+    # The numbers begin anew: the other picture gets the first one's name.
+    empty_output(comfyui)
+    second = studio.draw(other)
+    assert difference(studio.draw(plan), first) == 0
+    assert difference(second, first) > 1
+
+
+def empty_output(comfyui: RunningComfyUI) -> None:
+    for file in saved_there(comfyui):
+        file.unlink()
 
 
 def test_image_to_image_begins_with_the_picture(studio: Studio, start_picture: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...core.errors import EngineError, KizyError
 from ...core.job import ErrorInfo
+from ...core.out_of_memory import is_out_of_memory
 from ..engines.base import STOP_FILE
 from ..events import EndEvent, EventWriter
 from ..run_folder import RunFolder
@@ -53,8 +54,6 @@ def _end(folder: Path, events: EventWriter, stopping) -> EndEvent:
 
 
 def _told(error: Exception) -> KizyError:
-    from ...drawing.memory import is_out_of_memory
-
     if is_out_of_memory(error):
         message = "The training needs more memory than this machine has free."
         fix = "Close other programs, or train at a smaller --resolution or --rank."

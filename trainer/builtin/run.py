@@ -52,7 +52,7 @@ class Run:
     ) -> None:
         """Raises InputError `dataset_invalid`."""
         self.folder, self.events, self.stopping = folder, events, stopping
-        self.device = device or memory.best_device()
+        self.device = device or memory.training_device()
         self.plan = _possible(plan, self.device, self._notice)
         self.data = dataset.load(folder)
         self.progress = state.Progress()

@@ -170,7 +170,7 @@ class ComfyClient:
     def download(self, output: OutputFile, target: Path) -> None:
         """Fetch what a job made into `target`, which is there whole or not at all.
 
-        The server's file stays: cached runs name it again. Raises EngineError, StorageError.
+        The server's file stays. Raises EngineError (FileGoneError if it is gone), StorageError.
         """
         if output.text is not None:
             with replacing(target) as temporary:
@@ -180,7 +180,10 @@ class ComfyClient:
             self._http.download("/view", _place_of(output), target)
 
     def read(self, output: OutputFile, limit: int) -> bytes:
-        """A file that a job made, of at most `limit` bytes. Raises EngineError."""
+        """A file that a job made, of at most `limit` bytes.
+
+        Raises EngineError (FileGoneError if it is gone).
+        """
         with self._finished_file():
             return self._http.read("/view", _place_of(output), limit)
 
@@ -193,8 +196,8 @@ class ComfyClient:
             if error.code != "server_too_old":
                 raise
             message = f"{self.address.name} no longer has the finished file."
-            fix = "Draw it again; somebody emptied ComfyUI's output folder."
-            raise EngineError("server_failed", message, fix=fix, raw=error.raw) from error
+            fix = "Look what empties ComfyUI's output folder there, then draw it again."
+            raise reach.FileGoneError("server_failed", message, fix=fix, raw=error.raw) from error
 
     # Jobs
 

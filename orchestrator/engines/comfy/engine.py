@@ -26,15 +26,17 @@ from ....core.plan import Plan
 from ...templates.compile import Compiled
 from ...templates.server import ServerFacts
 from ..base import COMFYUI, Capabilities, Handle, SavedArtifacts
-from ..record import Record, StartedJobs
+from ..record import Record, StartedJobs, unforeseen
 from .choice import is_servers_fault
 from .client import ComfyClient
 from .events import Done, Notice, OutputFile, Preview, Progress, Vanished
 from .finish import as_png, finished, is_as_planned, plain_picture
+from .graphs import is_of_another, saving_anew
 from .improving import in_parts
 from .lora_sending import send
 from .meter import SHOW_PAUSE, Meter, Share
 from .pool import Lease, Needs, Pool
+from .reach import FileGoneError
 from .saved import SavedPictures
 from .work import Picture, Work, compiled_for, require_suitable
 
@@ -44,6 +46,9 @@ PICTURES_A_SERVER = 2
 """Pictures of one job that a server gets at a time: one is drawn, one waits behind it."""
 
 MAX_THREADS = 32
+
+MAX_LOST = 2
+"""So often a picture is made again whose finished file was gone."""
 
 AWAY = 300.0
 """Seconds to wait for a server that went away in the middle of a job: it may be restarting, which
@@ -204,6 +209,8 @@ class ComfyEngine:
                     return data
                 except Vanished:
                     self._once_more(work, picture, client)
+                except FileGoneError as error:
+                    self._save_anew(work, picture, client, error)
                 except KizyError as error:
                     lease.failed(error)
                     self._mend(work, picture, client, error)
@@ -261,7 +268,8 @@ class ComfyEngine:
         try:
             work.check()
             files = _files(picture.plan)
-            client.submit(compiled.graph, picture.prompt_id, resume=picture.maybe_sent, files=files)
+            graph = saving_anew(compiled.graph, compiled.outputs, picture.token)
+            client.submit(graph, picture.prompt_id, resume=picture.maybe_sent, files=files)
             picture.sent = work.begun = True
             picture.heard = time.monotonic()
             for event in client.follow(
@@ -302,6 +310,10 @@ class ComfyEngine:
             message = f"{client.address.name} finished, but made no picture."
             raise EngineError("server_failed", message)
         data = client.read(pictures[0], MAX_BYTES)
+        if picture.maybe_sent and is_of_another(data, picture.prompt_id):
+            # The history named it; since then its name was given to another picture.
+            message = f"{client.address.name} has another picture by that name now."
+            raise FileGoneError("server_failed", message)
         if is_as_planned(data, picture.plan):
             return data
         with tempfile.TemporaryDirectory(prefix="kizy-") as folder:
@@ -318,6 +330,19 @@ class ComfyEngine:
         picture.sent_again, picture.maybe_sent, picture.only = True, False, None
         text = f"{name} was restarted or its queue was cleared: the job was sent once more."
         work.record.notice("sent_again", text)
+
+    def _save_anew(
+        self, work: Work, picture: Picture, client: ComfyClient, error: FileGoneError
+    ) -> None:
+        """Whoever empties the output folder may come between once more. Raises FileGoneError."""
+        if picture.lost == MAX_LOST:
+            raise error
+        picture.lost += 1
+        picture.maybe_sent, picture.only = False, None
+        with contextlib.suppress(EngineError):
+            # What the history says of the file that is gone would be taken for the new one's.
+            client.forget(picture.prompt_id)
+        work.record.notice("sent_again", f"{error.message} The picture is made once more.")
 
     def _mend(self, work: Work, picture: Picture, client: ComfyClient, error: KizyError) -> None:
         """Prepare another try, or raise the error."""
@@ -391,4 +416,4 @@ def _known(failure: BaseException) -> KizyError:
     if isinstance(failure, KizyError):
         return failure
     log.debug("drawing failed", exc_info=failure)
-    return EngineError("drawing_failed", f"{type(failure).__name__}: {failure}")
+    return unforeseen(failure)

@@ -14,6 +14,7 @@ from typing import Any
 
 from ....catalog.family import SourceFile
 from ....core.errors import EngineError, KizyError, ModelFileError, nearest
+from ....core.out_of_memory import fix_for, says_out_of_memory
 from .graphs import Graph
 from .reach import scrubbed
 
@@ -40,12 +41,6 @@ _FOLDERS_OF_CLASS = {
     ("CLIPVisionLoader", "clip_name"): "clip_vision",
     ("DiffusersLoader", "model_path"): "diffusers",
 }
-_MEMORY = re.compile(
-    r"out of memory|allocation on device|OutOfMemoryError|not enough memory|"
-    r"cannot allocate memory|unable to allocate|std::bad_alloc|MPS backend out|"
-    r"CUBLAS_STATUS_ALLOC_FAILED|insufficient memory",
-    re.IGNORECASE,
-)
 _DISK = re.compile(
     r"no space left on device|errno 28\b|not enough space on the disk|winerror 112\b|"
     r"disk quota exceeded|disk full",
@@ -213,9 +208,9 @@ def failed_job(detail: Mapping[str, Any], context: Context) -> KizyError:
     where = f"ComfyUI on {context.server}"
     if _DISK.search(text):
         return EngineError("server_disk_full", f"The disk of {context.server} is full.", raw=raw)
-    if _MEMORY.search(text):
+    if says_out_of_memory(text):
         message = f"The memory of {context.server} did not suffice (in {node_class})."
-        return EngineError("out_of_memory", message, raw=raw)
+        return EngineError("out_of_memory", message, fix=fix_for(text), raw=raw)
     missing = _MISSING_FILE.search(said)
     if missing:
         folder, name = missing.groups()

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 Graph = Mapping[str, Mapping[str, Any]]
+
+OWN_INPUT = "kizy_job"
+"""An input that no node has. ComfyUI passes over it when it runs a node, but its cache counts it
+(comfy_execution/caching.py, get_immediate_node_signature: all inputs of the graph)."""
+
+_GRAPH_IN_PNG = b"tEXtprompt\0"
+"""How the chunk begins in which ComfyUI leaves the graph (nodes.py, SaveImage)."""
+
+
+def saving_anew(graph: Graph, outputs: Collection[str], token: str) -> dict[str, dict[str, Any]]:
+    """The graph, whose output nodes run once for each `token`; all before them may be cached.
+
+    Otherwise the cache would answer with names of files that an earlier run made: they may be gone
+    since, and after a folder was emptied its numbers are given to other pictures.
+    """
+    made = {node: dict(entry) for node, entry in graph.items()}
+    for node in outputs:
+        made[node]["inputs"] = {**made[node].get("inputs", {}), OWN_INPUT: token}
+    return made
+
+
+def is_of_another(data: bytes, token: str) -> bool:
+    """Whether a PNG says that it was made by a graph without this token of `saving_anew`.
+
+    False for whatever does not say which graph made it.
+    """
+    begin = data.find(_GRAPH_IN_PNG)
+    return begin >= 0 and data.find(token.encode(), begin) < 0
 
 
 def is_link(value: object) -> bool:

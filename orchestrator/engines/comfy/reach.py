@@ -27,6 +27,10 @@ class NothingListensError(EngineError):
     """That computer refuses connections (code `server_unreachable`): ComfyUI does not run there."""
 
 
+class FileGoneError(EngineError):
+    """A job ended, but a file that it made is there no more (code `server_failed`)."""
+
+
 def scrubbed(text: str, key: str | None) -> str:
     """`text` without the key and without anything that looks like one, cut to a sane length."""
     if key:

@@ -48,7 +48,8 @@ class Picture:
     """One picture of a job, and what was tried for it.
 
     `maybe_sent`: the server may know it, so it is asked before the graph is sent. `only`: the
-    server that is known to have it. `heard`: when a server last answered.
+    server that is known to have it. `heard`: when a server last answered. `lost`: how often its
+    finished file was gone before it was fetched.
     """
 
     index: int
@@ -61,8 +62,14 @@ class Picture:
     heard: float = field(default_factory=time.monotonic)
     sent: bool = False
     sent_again: bool = False
+    lost: int = 0
     tiled: bool = False
     compiled: tuple[ServerFacts, bool, Compiled] | None = None
+
+    @property
+    def token(self) -> str:
+        """Another one for each try: see `graphs.saving_anew`."""
+        return f"{self.prompt_id}/{self.lost}"
 
 
 def require_suitable(work: Work, picture: Picture, facts: ServerFacts) -> None:

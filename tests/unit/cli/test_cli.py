@@ -20,11 +20,13 @@ import pytest
 import typer
 from kizy.core.picture_files import png_bytes, read_plan
 from kizy.core.plan import ModelFile
+from kizy.drawing import memory
 from kizy.orchestrator.cli.failures import exit_status_of
 from kizy.orchestrator.cli.main import app
 from PIL import Image
 
 from tests.fakes.drawer import WAIT
+from tests.fakes.scripted_torch import GIB, ScriptedTorch
 
 QUICK = ["--steps", "2", "--size", "64x64", "--raw", "--seed", "1"]
 
@@ -360,6 +362,24 @@ def test_models_with_json_says_which_are_broken_and_why(run: Run, home: Path) ->
 def test_doctor_with_json_names_its_checks(run: Run) -> None:
     checks = {check["name"]: check for check in run("doctor", "--json").json["checks"]}
     assert checks["Starter model"]["state"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("torch", "found"),
+    [
+        (ScriptedTorch("mps", free=2 * GIB), "Apple GPU, "),
+        (ScriptedTorch("cuda", hip="6.4"), "AMD Radeon RX 7900 XT, ROCm 6.4, 17.2 GB free"),
+        (ScriptedTorch("xpu"), "Intel(R) Arc(TM) A770 Graphics, 17.2 GB free"),
+    ],
+    ids=["apple", "amd", "intel"],
+)
+def test_doctor_names_the_gpu_of_every_maker(
+    run: Run, monkeypatch: pytest.MonkeyPatch, torch: ScriptedTorch, found: str
+) -> None:
+    monkeypatch.setattr(memory, "torch", torch)
+    checks = {check["name"]: check for check in run("doctor", "--json").json["checks"]}
+    assert checks["GPU"]["state"] == "ok"
+    assert checks["GPU"]["found"].startswith(found)
 
 
 def test_doctor_says_what_is_wrong_with_the_settings(run: Run, home: Path) -> None:

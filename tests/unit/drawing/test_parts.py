@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 
 import numpy as np
@@ -251,26 +250,6 @@ def test_pixels_are_minus_one_to_one() -> None:
     pixels = masks.to_pixels(Image.new("L", (8, 8), 255), 16, 8)
     assert pixels.shape == (1, 3, 8, 16)
     assert (pixels.min(), pixels.max()) == (1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        MemoryError(),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory: 2 B"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        OSError(errno.ENOMEM, "Cannot allocate memory"),
-    ],
-)
-def test_every_form_of_memory_running_out_is_known(error: BaseException) -> None:
-    assert memory.is_out_of_memory(error)
-
-
-def test_another_error_is_not_taken_for_it() -> None:
-    assert not memory.is_out_of_memory(RuntimeError("shapes differ"))
-    assert not memory.is_out_of_memory(OSError(errno.ENOENT, "No such file"))
 
 
 @pytest.mark.parametrize(("free", "dtype"), [(100, torch.float32), (20, torch.bfloat16)])

@@ -161,6 +161,12 @@ def test_an_unknown_error_is_drawing_failed(tmp_path: Path) -> None:
     assert "half of nothing" in end.error.message
 
 
+def test_memory_that_runs_out_anywhere_is_told_as_such(tmp_path: Path) -> None:
+    engine = engine_over(FakeDrawer(error=MemoryError()), tmp_path)
+    end = end_of(list(engine.follow(engine.start(plan_of(), "job"))))
+    assert (end.state, end.error.code) == ("failed", "out_of_memory")
+
+
 def test_the_engine_draws_on_after_a_failure(tmp_path: Path) -> None:
     engine = engine_over(FakeDrawer(error=ValueError("no"), fail_at=1), tmp_path)
     list(engine.follow(engine.start(plan_of(count=2), "bad")))

@@ -179,21 +179,23 @@ def test_a_refusal_of_a_strange_form_is_told_all_the_same(answer: dict[str, Any]
     ("kind", "message"),
     [
         ("torch.OutOfMemoryError", "Allocation on device 0 would exceed allowed memory."),
-        ("torch.cuda.OutOfMemoryError", "CUDA out of memory. Tried to allocate 20.00 MiB"),
-        ("torch.OutOfMemoryError", "HIP out of memory."),
-        ("RuntimeError", "[enforce fail at x.cpp:117] DefaultCPUAllocator: not enough memory"),
-        ("RuntimeError", "DefaultCPUAllocator: can't allocate memory: Error code 12 "
-         "(Cannot allocate memory)"),
-        ("RuntimeError", "MPS backend out of memory (MPS allocated: 18.13 GB)"),
-        ("RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
-        ("MemoryError", "std::bad_alloc"),
-        ("numpy.core._exceptions._ArrayMemoryError", "Unable to allocate 4.00 GiB for an array"),
+        ("RuntimeError", "Could not allocate tensor with 58982400 bytes. "
+         "There is not enough GPU video memory available!"),
+        ("RuntimeError", "HostBuffer.read_file_slice failed"),
+        ("RuntimeError", "Invalid buffer size: 19.38 GiB"),
+        ("OSError", "The paging file is too small for this operation to complete. (os error 1455)"),
+        ("MemoryError", ""),
     ],
 )  # fmt: skip
 def test_out_of_memory_has_many_words(kind: str, message: str) -> None:
     error = failed_job(failure(kind, message), STUDIO)
     assert error.code == "out_of_memory"
     assert "KSampler" in error.message
+
+
+def test_what_helps_against_one_kind_of_it_is_told() -> None:
+    error = failed_job(failure("OSError", "El archivo de paginación (os error 1455)"), STUDIO)
+    assert "paging file" in error.fix
 
 
 @pytest.mark.parametrize(
