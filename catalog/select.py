@@ -60,11 +60,15 @@ MeaningOf = Callable[[Sequence[str]], "np.ndarray"]
 
 @dataclass(frozen=True)
 class Named:
-    """A LoRA that the person named, by key or name; weights None: as Kizy sets them."""
+    """A LoRA that the person named, by key or name; weights None: as Kizy sets them.
+
+    `times`: how often it was named.
+    """
 
     name: str
     model_weight: float | None = None
     clip_weight: float | None = None
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -295,11 +299,27 @@ def _named(
         ]
         usable.sort(key=lambda at: library.cards[at].family is None)
         if usable:
-            taken.setdefault(usable[0], one)
+            before = taken.get(usable[0])
+            taken[usable[0]] = one if before is None else _together(before, one)
         else:
             card = library.cards[found[0]]
             refused.append(Refused(one, card, reasons.refused(card, family)))
     return list(taken.items()), refused
+
+
+def _together(one: Named, other: Named) -> Named:
+    """A LoRA that is named twice: what was said of its weights adds up, as in A1111 and ComfyUI."""
+
+    def total(*weights: float | None) -> float | None:
+        said = [weight for weight in weights if weight is not None]
+        return max(-10.0, min(10.0, sum(said))) if said else None
+
+    clips = [named.clip_weight for named in (one, other)]
+    if any(clip is not None for clip in clips):
+        # A text weight that is not said is the model's.
+        clips = [n.model_weight if n.clip_weight is None else n.clip_weight for n in (one, other)]
+    model = total(one.model_weight, other.model_weight)
+    return Named(one.name, model, total(*clips), one.times + other.times)
 
 
 def _finished(
@@ -329,6 +349,8 @@ def _finished(
         was_named = number < len(taken)
         if was_named:
             why = reasons.was_named(card, variant, note)
+            if taken[number][1].times > 1:
+                why += " It is named more than once: the weights add up."
             clip = taken[number][1].clip_weight
             sure = 1.0
         else:

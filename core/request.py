@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -15,6 +16,7 @@ from pydantic import (
 )
 
 from .errors import InputError
+from .numbers import read_number
 
 MAX_PROMPT = 10_000
 MAX_SIDE = 16_384
@@ -26,7 +28,14 @@ Prompt = Annotated[
 ]
 OptionalText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_PROMPT)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
+
+
+def _number(value: Any) -> Any:
+    return read_number(value) if isinstance(value, str) else value
+
+
+Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False), BeforeValidator(_number)]
+"""Of a LoRA; a text is read as `read_number` reads it."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 

@@ -135,7 +135,8 @@ class KizyLoraByIntent(io.ComfyNode):
         family = twin_named(family_by_shapes(_host.denoiser_shapes(model)), file)
         variant = variant_in(family, file)
         looked = shelf().look()
-        text, tags = lora_tags(prompt)
+        text, tags, notes = lora_tags(prompt)
+        lines, more = lora_lines(pinned or "")
         choice = select(
             text,
             family.id,
@@ -143,8 +144,9 @@ class KizyLoraByIntent(io.ComfyNode):
             variant=variant,
             scope=_scope(scope, only, adult),
             max_loras=how_many,
-            named=[by_file(one, looked.library) for one in (*lora_lines(pinned or ""), *tags)],
+            named=[by_file(one, looked.library) for one in (*lines, *tags)],
         )
+        choice = replace(choice, notices=(*choice.notices, *notes, *more))
         for refused in choice.refused:
             if refused.card is None:
                 fix = "Put the file into ComfyUI's models/loras, or take the line out of pinned."

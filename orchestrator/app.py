@@ -128,9 +128,12 @@ class App:
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
         """Decide everything about a request. Raises InputError and its kinds."""
-        request = resolve(request)
+        resolved = resolve(request)
+        request = resolved.request
         refuse_unavailable(request)
         plan = self.plan_by(self._offer(request), request, raw=raw)
+        told = (Reason(choice="prompt", value="note", why=note) for note in resolved.notices)
+        plan = plan.model_copy(update={"reasons": (*plan.reasons, *told)})
         if "shelf" in self.__dict__:
             self.shelf.in_background()
         return plan

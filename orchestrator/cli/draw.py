@@ -11,8 +11,10 @@ from typing import Any
 
 from rich.console import Console
 
+from ...catalog.lora_tags import written
 from ...core.errors import CancelledError, InputError
 from ...core.job import EndEvent, ErrorInfo
+from ...core.numbers import read_number
 from ...core.plan import Plan
 from ...core.request import GenerationRequest, parse_request
 from ..app import App
@@ -23,11 +25,10 @@ from .outcome import FailedError, Outcome, View, close, moving, put, saved_befor
 
 def number(text: str) -> str | int | float:
     """A number where the text is one: what is none is refused by the request, not here."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
+    with contextlib.suppress(ValueError):
+        return int(text)
+    with contextlib.suppress(ValueError):
+        return read_number(text)
     return text
 
 
@@ -47,11 +48,10 @@ def lora_choices(values: list[str] | None) -> str | list[dict[str, Any]]:
 
 
 def _lora_choice(value: str) -> dict[str, Any]:
-    name, colon, weight = value.rpartition(":")
-    # A path may hold a colon of its own (C:\loras): what follows must be a number.
-    if colon and isinstance(number(weight), (int, float)):
-        return {"name": name, "model_weight": number(weight)}
-    return {"name": value}
+    """The weight is read as one in a prompt is; what it may be, the request says."""
+    named = written(value).named
+    weights = {"model_weight": named.model_weight, "clip_weight": named.clip_weight}
+    return {"name": named.name} | {key: w for key, w in weights.items() if w is not None}
 
 
 def start_picture(path: Path | None, strength: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...core.errors import InputError
-from ...core.request import MAX_PROMPT
+from ...core.request import MAX_PROMPT, Weight
 from .given import MAX_TEXT
 
 MAX_COUNT = 16
@@ -55,8 +55,8 @@ class LoraWish(Arguments):
 
     name: Annotated[Name, Field(description="Its name, as find_loras gives it.")]
     weight: Annotated[
-        float | None,
-        Field(ge=-10, le=10, description="How strongly; left out, its own (usually 0.6 to 1)."),
+        Weight | None,
+        Field(description="How strongly; left out, its own (usually 0.6 to 1)."),
     ] = None
 
 

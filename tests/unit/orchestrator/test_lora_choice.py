@@ -155,7 +155,8 @@ def test_of_two_files_of_one_name_neither_is_guessed() -> None:
 
 
 def test_a_lora_written_into_the_prompt_is_named() -> None:
-    request = without_tags(wish("a fox, <lora:ink wash:0.8>, <lora:sub/x:1:0.5> at night"))
+    resolved = without_tags(wish("a fox, <lora:ink wash:0.8>, <lora:sub/x:1:0.5> at night"))
+    request = resolved.request
     assert request.prompt == "a fox, at night"
     assert named_in(request) == (
         LoraChoice(name="ink wash", model_weight=0.8),
@@ -168,6 +169,33 @@ def test_a_prompt_of_nothing_but_loras_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         without_tags(wish("<lora:ink:1>"))
     assert caught.value.code == "prompt_empty"
+
+
+def test_tags_outside_the_prompt_name_nothing_and_that_is_told() -> None:
+    part = {"what": "faces", "prompts": ["<lora:ink:1>, a smile", "<lora:ink:1>"]}
+    resolved = without_tags(wish("a fox", negative="blurry <lora:bad:1>", improve=[part]))
+    assert resolved.request.negative == "blurry"
+    assert resolved.request.improve[0].prompts == ("a smile", "")
+    assert named_in(resolved.request) == ()
+    assert [note.partition(" count")[0] for note in resolved.notices] == [
+        "LoRAs in the negative prompt",
+        "LoRAs in the line of a part",
+    ]
+
+
+def test_what_is_told_of_a_tag_is_a_reason_of_the_plan(crayon: Path) -> None:
+    app = App(settings=Settings(engine="embedded"))
+    plan = app.plan(wish("a fox <lora:crayon:0.8:lbw=OUTALL>"))
+    assert plan.loras[0].model_weight == 0.8
+    assert any("lbw" in one.why for one in plan.reasons if one.value == "note")
+
+
+def test_a_lora_that_is_named_and_tagged_is_drawn_with_once_at_both_weights(crayon: Path) -> None:
+    app = App(settings=Settings(engine="embedded"))
+    named = [{"name": "crayon", "model_weight": "0,5"}]
+    plan = app.plan(wish("a fox <lora:Crayon:0.25>", loras=named))
+    assert [(one.model_weight, one.clip_weight) for one in plan.loras] == [(0.75, 0.75)]
+    assert "the weights add up" in next(r.why for r in plan.reasons if r.choice == "lora")
 
 
 def test_a_style_lora_takes_the_place_of_the_starters_usual_style(crayon: Path) -> None:
