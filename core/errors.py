@@ -169,7 +169,7 @@ _TABLE = [
         "picture_unreadable",
         "PictureError",
         "The file is no picture, or it is damaged.",
-        "Give a PNG, JPEG or WebP file.",
+        "Give a picture: PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF or HEIC.",
     ),
     (
         "picture_too_large",

@@ -8,59 +8,76 @@ from __future__ import annotations
 
 import io
 import json
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageChops, PngImagePlugin
 from pydantic import ValidationError
 
 from .errors import PictureError, UnknownNameError
+from .picture_reader import MAX_BYTES, MAX_PIXELS, Bounds, Read, Refused, opened, read
 from .plan import PLAN_VERSION, Plan
+from .png_chunks import SIGNATURE, TEXTS, chunks, packed, png_size
 
-MAX_PIXELS = 64_000_000
-MAX_BYTES = 256_000_000
 MASK_WHITE = 128
 """From this grey on, a mask counts as white."""
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+_NEARLY_BLACK = 32
+_PHOTO_SHARE = 0.25
+"""A picture has more than this part of its pixels between black and white, a mask less."""
+
 PLAN_KEY = "kizy"
 PARAMETERS_KEY = "parameters"
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _OURS = (PLAN_KEY.encode(), PARAMETERS_KEY.encode())
 
 
-def open_picture(path: Path) -> Image.Image:
-    """The picture, decoded and turned as its EXIF says; mode RGB, RGBA or L.
+def open_picture(path: Path, name: str | None = None) -> Image.Image:
+    """The picture, decoded, upright and in sRGB; mode RGB, RGBA or L, 8 bits.
 
-    Size limits (64 megapixels, 256 MB) hold before anything is decoded. Raises PictureError
-    `picture_unreadable` or `picture_too_large`, UnknownNameError `file_missing`.
+    `name`: what the person calls it, if not by its file's name. Size limits (64 megapixels, 256 MB)
+    hold before anything is decoded. Raises PictureError `picture_unreadable` or
+    `picture_too_large`, UnknownNameError `file_missing`.
     """
-    with _open(path) as picture:
-        try:
-            picture.load()
-            turned = ImageOps.exif_transpose(picture)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise _unreadable(path) from error
-    if turned.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
-        # 16-bit greys: keep the upper 8 bits, which Pillow's own conversion would clip away.
-        turned = turned.convert("I").point(lambda value: value / 256).convert("L")
-    if turned.mode in ("LA", "PA", "La", "RGBa") or "transparency" in turned.info:
-        return turned.convert("RGBA")
-    return turned if turned.mode in ("RGB", "RGBA", "L") else turned.convert("RGB")
+    return read_picture(path, name).picture
+
+
+def read_picture(path: Path, name: str | None = None) -> Read:
+    """As `open_picture`, with what the reader has to say. Raises the same."""
+    _require_file(path)
+    try:
+        return read(path, Bounds(MAX_PIXELS, MAX_PIXELS))
+    except Refused as error:
+        raise _error(error, name or path.name) from error
 
 
 def as_mask(picture: Image.Image) -> Image.Image:
-    """A mask as grey (mode L): white marks, black and what is transparent does not."""
+    """A mask as grey (mode L): white marks, black and what is transparent does not.
+
+    Where a picture has a transparent part, and what is seen of it is neither white nor black but a
+    picture, then the transparent part is what was marked, as mask editors and OpenAI have it.
+    """
     if picture.mode == "RGBA":
+        alpha = picture.getchannel("A")
+        if is_see_through(picture) and _is_photo(picture, alpha):
+            return ImageChops.invert(alpha)
         ground = Image.new("RGBA", picture.size, "black")
         ground.alpha_composite(picture)
         picture = ground
     return picture.convert("L")
+
+
+def is_see_through(picture: Image.Image) -> bool:
+    """Whether a picture of mode RGBA is transparent anywhere, and not only has an alpha channel."""
+    return int(np.asarray(picture.getchannel("A")).min()) < 255
+
+
+def _is_photo(picture: Image.Image, alpha: Image.Image) -> bool:
+    """Whether a good part of what is seen has neither a mask's white nor its black."""
+    grey = np.asarray(picture.convert("RGB").convert("L"))[np.asarray(alpha) >= 128]
+    between = int(np.count_nonzero((grey > _NEARLY_BLACK) & (grey < 255 - _NEARLY_BLACK)))
+    # One brush has one grey.
+    return bool(between > grey.size * _PHOTO_SHARE and grey.std() > 8)
 
 
 def read_plan(path: Path) -> Plan:
@@ -69,8 +86,12 @@ def read_plan(path: Path) -> Plan:
     Raises PictureError: `plan_missing`, `plan_invalid` or, for a file that is no picture,
     `picture_unreadable`; UnknownNameError `file_missing`.
     """
-    with _open(path) as picture:
-        text = picture.info.get(PLAN_KEY)
+    _require_file(path)
+    try:
+        with opened(path, Bounds(MAX_PIXELS, MAX_PIXELS)) as found:
+            text = found.picture.info.get(PLAN_KEY)
+    except Refused as error:
+        raise _error(error, path.name) from error
     if not isinstance(text, str):
         raise PictureError("plan_missing", f"{path.name} holds no Plan of Kizy.")
     try:
@@ -99,50 +120,17 @@ def png_with_plan(data: bytes, plan: Plan, version: str) -> bytes:
     Text of other programs stays, but for older chunks of the same names. Raises PictureError
     `picture_unreadable` if the file is no whole PNG.
     """
-    kept = [chunk for chunk in _chunks(data) if chunk[0] not in _TEXTS or _key(chunk) not in _OURS]
+    kept = [chunk for chunk in chunks(data) if chunk[0] not in TEXTS or _key(chunk) not in _OURS]
     texts = (
         (PLAN_KEY, plan.model_dump_json()),
         (PARAMETERS_KEY, parameters_text(plan, png_size(data), version)),
     )
     added = [(b"iTXt", key.encode() + bytes(5) + text.encode()) for key, text in texts]
-    return _SIGNATURE + b"".join(_packed(*chunk) for chunk in (kept[0], *added, *kept[1:]))
-
-
-def png_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a PNG file. Raises PictureError `picture_unreadable`."""
-    if data[:8] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
-        raise PictureError("picture_unreadable", "What came back is no PNG picture.")
-    width, height = struct.unpack(">II", data[16:24])
-    return width, height
-
-
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, content) of each chunk of a PNG file, checksums checked, up to its end."""
-    png_size(data)
-    position = len(_SIGNATURE)
-    while position + 12 <= len(data):
-        (length,) = struct.unpack(">I", data[position : position + 4])
-        end = position + 8 + length
-        chunk = data[position + 4 : end]
-        if len(chunk) != length + 4 or _checksum(chunk) != data[end : end + 4]:
-            break
-        yield chunk[:4], chunk[4:]
-        if chunk[:4] == b"IEND":
-            return
-        position += 12 + length
-    raise PictureError("picture_unreadable", "What came back is a damaged PNG picture.")
+    return SIGNATURE + b"".join(packed(*chunk) for chunk in (kept[0], *added, *kept[1:]))
 
 
 def _key(chunk: tuple[bytes, bytes]) -> bytes:
     return chunk[1].partition(b"\0")[0]
-
-
-def _packed(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + _checksum(kind + content)
-
-
-def _checksum(data: bytes) -> bytes:
-    return struct.pack(">I", zlib.crc32(data))
 
 
 def parameters_text(plan: Plan, size: tuple[int, int], version: str) -> str:
@@ -174,24 +162,11 @@ def _quoted(value: str) -> str:
     return json.dumps(value, ensure_ascii=False) if any(c in value for c in ',:\n"') else value
 
 
-def _open(path: Path) -> Image.Image:
+def _require_file(path: Path) -> None:
     if not _is_file(path):
         raise UnknownNameError("file_missing", f"There is no file {path}.")
     if path.stat().st_size > MAX_BYTES:
         raise PictureError("picture_too_large", f"{path.name} is over {MAX_BYTES // 10**6} MB.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path, formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise _too_large(path) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise _unreadable(path) from error
-    if picture.width * picture.height > MAX_PIXELS:
-        size = (picture.width, picture.height)
-        picture.close()
-        raise _too_large(path, size)
-    return picture
 
 
 def _is_file(path: Path) -> bool:
@@ -202,12 +177,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _unreadable(path: Path) -> PictureError:
-    return PictureError("picture_unreadable", f"{path.name} is no picture, or it is damaged.")
-
-
-def _too_large(path: Path, size: tuple[int, int] | None = None) -> PictureError:
-    shown = f" ({size[0]} x {size[1]} pixels)" if size else ""
-    limit = MAX_PIXELS // 10**6
-    message = f"{path.name}{shown} has more than {limit} million pixels."
-    return PictureError("picture_too_large", message)
+def _error(refused: Refused, name: str) -> PictureError:
+    message = f"{name} {refused}."
+    if refused.too_large:
+        return PictureError("picture_too_large", message, fix=refused.fix)
+    return PictureError("picture_unreadable", message, fix=refused.fix)

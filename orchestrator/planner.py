@@ -43,13 +43,15 @@ ENLARGER = ModelFile(name="starter-enlarger-x4")
 class PictureFacts:
     """An input picture: where it lies, its content's hash, its size in pixels.
 
-    `brightest`: its lightest grey, 0 to 255, transparent parts taken as black.
+    `brightest`: its lightest grey as a mask, 0 to 255. `note`: what of the file is left out, in
+    words behind its name.
     """
 
     picture: InputPicture
     width: int
     height: int
     brightest: int = 255
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -329,6 +331,9 @@ def _inputs(
         else:
             strength, why = DEFAULT_STRENGTH, "keeps the layout, changes the rest"
         reasons.append(Reason(choice="strength", value=f"{strength:g}", why=why))
+    if choices.start.note is not None:
+        why = f"the start picture {choices.start.note}"
+        reasons.append(Reason(choice="start", value="its first picture", why=why))
     start = PlannedStart(picture=choices.start.picture, strength=strength)
     if request.mask is None or choices.mask is None:
         return start, None

@@ -15,9 +15,10 @@ from typing import Any
 import requests
 from PIL import Image
 
+from ..core.picture_reader import scaled_down
 from .captions import CaptionFailed, one_line
 from .limits import stop_if
-from .pictures import on_grey, scaled_down
+from .pictures import on_grey
 
 SIDE = 768
 """Longest side, in pixels, of the picture that is sent."""

@@ -204,15 +204,16 @@ class Intake:
 
     def _picture_or_video(self, file: _Listed, caption: Content | None) -> bool:
         try:
-            kind = kind_of(file.place, file.content.head())
+            head = file.content.head()
         except Unreadable as error:
             self._drop(file.source, str(error))
             return False
+        kind = kind_of(file.place, head)
         most = self.limits.video_bytes if kind == "video" else self.limits.picture_bytes
         if kind == "archive":
             self._drop(file.source, _NOT_ZIP if file.by_itself else _NESTED)
         elif kind == "other":
-            self._drop(file.source, why_not(file.place, file.size))
+            self._drop(file.source, why_not(file.place, file.size, head))
         elif file.size > most:
             self._drop(file.source, f"is larger than {most // 1_000_000:,} MB")
         else:

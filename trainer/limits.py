@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..core.errors import CancelledError
-from ..core.picture_files import MAX_BYTES, MAX_PIXELS
+from ..core.picture_reader import MAX_BYTES, MAX_PIXELS
 
 Progress = Callable[[float, str], None]
 """Told how far it is, 0 to 1 and never backwards, and what is being done."""

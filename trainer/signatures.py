@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Literal
 
+from ..core.picture_advice import what_it_is
+from ..core.picture_reader import ENDINGS
+
 Kind = Literal["picture", "video", "archive", "other"]
 
 HEAD = 64
@@ -37,7 +40,6 @@ _ARCHIVES = (
 _VIDEOS = (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11")
 _STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 """Brands of ISO base media files that are pictures (AVIF and HEIF, ISO/IEC 23008-12)."""
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _QUICKTIME = (b"moov", b"mdat", b"wide", b"free", b"skip")
 
 _ARCHIVE_ENDINGS = ".zip .7z .rar .tar .gz .tgz .bz2 .tbz2 .xz .txz .zst .cab .iso .lzh".split()
@@ -81,16 +83,20 @@ def kind_of(name: str, head: bytes) -> Kind:
     return "other"
 
 
-def is_heif(head: bytes) -> bool:
-    """Whether it is a photo as phones take them (HEIC), not AVIF."""
-    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and b"avif" not in head
-
-
-def why_not(name: str, size: int) -> str:
-    """Why a file that is no picture cannot be used."""
+def why_not(name: str, size: int, head: bytes) -> str:
+    """Why a file that is no picture cannot be used, by its first `HEAD` bytes."""
     if size == 0:
         return "is empty"
+    if ending(name) in ENDINGS:
+        why, fix = what_it_is(head)
+        return f"{why}: {in_short(fix)}"
     return _REASONS.get(ending(name), "is no picture or video that Kizy can read")
+
+
+def in_short(fix: str) -> str:
+    """A sentence of advice as words behind a colon."""
+    words = fix.split(":")[0].rstrip(".")
+    return words[:1].lower() + words[1:]
 
 
 def ending(name: str) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 
 from PIL import Image
 
+from ..core.picture_reader import scaled_down
 from .archives import Unreadable
 from .limits import Limits, stop_if
-from .pictures import scaled_down
 from .sharpness import SIDE, measure
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,flv,asf"

@@ -23,7 +23,7 @@ from starlette.concurrency import run_in_threadpool
 from ...core import errors
 from ...core.errors import CODES, InputError, KizyError
 from ...core.job import Job, JobArtifact
-from ...core.picture_files import as_mask, open_picture
+from ...core.picture_files import as_mask, is_see_through, open_picture
 from ...core.request import (
     MAX_SEED,
     GenerationRequest,
@@ -251,10 +251,11 @@ async def openai_edit(
 def convert_mask(given: Path, to: Path) -> None:
     """From OpenAI's mask, transparent where to paint, to Kizy's, white there; a PNG.
 
-    One without transparency is taken as Kizy's. Raises PictureError.
+    One that is opaque all over is taken as Kizy's, also where its file has an alpha channel, as
+    canvases and GIMP save it. Raises PictureError.
     """
     picture = open_picture(given)
-    transparent = picture.mode == "RGBA"
+    transparent = picture.mode == "RGBA" and is_see_through(picture)
     mask = ImageChops.invert(picture.getchannel("A")) if transparent else as_mask(picture)
     mask.save(to, "PNG")
 

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from ...core.errors import InputError
 from ..service import Upload
 from ..settings import ServeSettings
-from ..storage.uploads import OTHERS, PICTURES, VIDEOS, clean_name
+from ..storage.uploads import OTHERS, PICTURES, TAKEN, VIDEOS, clean_name
 from .access import Asking, Caller
 from .answers import PREFIX, answer
 from .arriving import ArrivingFile, ArrivingFolder
@@ -49,9 +49,10 @@ BODY: dict[str, Any] = {
     operation_id="upload",
     summary="Hand a file over",
     description=(
-        "PNG, JPEG or WebP pictures to draw from, and for trainings also zips, videos, other "
-        "pictures and captions: as a form with one file, or as the body itself with `?name=`. "
-        "Requests name the file by the `id` of the answer; the same content has the same id."
+        "Pictures to draw from (PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF, HEIC), and for trainings "
+        "also zips, videos and captions: as a form with one file, or as the body itself with "
+        "`?name=`. Requests name the file by the `id` of the answer; the same content has the "
+        "same id."
     ),
     response_description="The file, as the server knows it.",
     response_model=Upload,
@@ -97,8 +98,7 @@ def limit_by_name(name: str, serve: ServeSettings) -> int:
     if suffix in VIDEOS | OTHERS:
         return serve.training_mb * MEGABYTE
     message = f'"{clean_name(name)}" is neither a picture nor a video, zip or text file.'
-    fix = "Hand over PNG, JPEG or WebP; for trainings also zips, videos and captions."
-    raise InputError("request_invalid", message, fix=fix)
+    raise InputError("request_invalid", message, fix=TAKEN)
 
 
 async def take(asking: Caller, path: Path, name: str) -> Upload:

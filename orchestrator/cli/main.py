@@ -136,7 +136,7 @@ def generate(
 
 @app.command()
 def improve(
-    picture: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP, from anywhere.")],
+    picture: Annotated[Path, typer.Argument(help="PNG, JPEG, WebP, ..., from anywhere.")],
     what: Annotated[
         list[str] | None,
         typer.Option(metavar="faces|MASK", help="faces, or a mask: white on black."),

@@ -31,7 +31,7 @@ Picture = Annotated[
         min_length=1,
         max_length=MAX_TEXT,
         description="A picture: the id of one that Kizy drew or was given (64 hexadecimal digits,"
-        " or kizy://artifacts/ID), or a data: URL with a PNG, JPEG or WebP file in base64 of at"
+        " or kizy://artifacts/ID), or a data: URL with its file (PNG, JPEG, ...) in base64 of at"
         " most 16 MB. A path of a file only where Kizy runs on the person's own machine and may"
         " read that folder. Nothing is fetched from the web.",
     ),

@@ -21,7 +21,8 @@ from urllib.request import url2pathname
 
 from ...core.errors import InputError, PictureError, UnknownNameError
 from ...core.files import storage_errors
-from ...core.picture_files import MAX_BYTES, open_picture, read_plan
+from ...core.picture_files import open_picture, read_plan
+from ...core.picture_reader import ENDINGS, MAX_BYTES
 from ...core.plan import Plan
 from ..service import Service
 
@@ -34,16 +35,14 @@ MAX_TEXT = MAX_INLINE // 3 * 4 + 1000
 MAX_FILES = 500
 """Pictures that a folder may hold."""
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
-
 _ID = re.compile("[0-9a-f]{64}")
 _ADDRESS = re.compile(
     "(?:kizy://(?:artifacts|uploads)/|https?://[^/?#]{1,300}(?:/[^?#]{0,300})?/v1/artifacts/)"
     "([0-9a-f]{64})(?:[?#].{0,300})?"
 )
 _SCHEME = re.compile("[a-z][a-z0-9+.-]{1,20}:", re.IGNORECASE)
-_BASE64 = ("iVBORw0KGgo", "/9j/", "UklGR")
-"""How base64 of a picture begins."""
+_BASE64 = re.compile("iVBORw0KGgo|/9j/|UklGR|R0lGOD|SUkqA|TU0AK|AAAA.GZ0eX")
+"""How base64 of a picture begins: PNG, JPEG, WebP, GIF, TIFF, and AVIF or HEIC."""
 
 _DECODING = threading.BoundedSemaphore(2)
 """Pictures that are decoded at the same time: a large one takes some 200 MB."""
@@ -167,7 +166,7 @@ def _inline(text: str) -> bytes | None:
         if not comma or not head.lower().endswith(";base64"):
             message = "The data: URL of a picture holds no base64."
             raise PictureError("picture_unreadable", message)
-    elif text.startswith(_BASE64) and not _SCHEME.match(text) and "." not in text[:200]:
+    elif _BASE64.match(text) and not _SCHEME.match(text) and "." not in text[:200]:
         body = text
     else:
         return None
@@ -222,7 +221,7 @@ def _pictures_in(folder: Path) -> list[Path]:
     except OSError:
         found = []
     if not found:
-        message = f"The folder {folder.name} holds no PNG, JPEG or WebP pictures."
+        message = f"The folder {folder.name} holds no pictures."
         raise InputError("pictures_none", message)
     if len(found) > MAX_FILES:
         message = f"The folder {folder.name} holds {len(found)} pictures; {MAX_FILES} are allowed."

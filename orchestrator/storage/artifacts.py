@@ -15,8 +15,9 @@ from PIL import Image
 
 from ...core.files import replacing, require_writable, sha256_of, storage_errors
 from ...core.job import Artifact
-from ...core.picture_files import png_bytes, png_size, png_with_plan
+from ...core.picture_files import png_bytes, png_with_plan
 from ...core.plan import Plan
+from ...core.png_chunks import png_size
 
 FRESH_SECONDS = 3600.0
 """A file that no job knows is left alone for so long: it may be about to be recorded."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import PictureError
 from ...core.files import replacing, sha256_of
-from ...core.picture_files import as_mask, open_picture
+from ...core.picture_files import as_mask, read_picture
 from ...core.plan import InputPicture
 from ..planner import PictureFacts
 
@@ -25,13 +25,13 @@ class InputFolder:
 
         Raises PictureError, UnknownNameError.
         """
-        picture = open_picture(path)
+        found = read_picture(path)
+        picture = found.picture
         digest = sha256_of(path)
         kept = self.folder / f"{digest}{path.suffix.lower()}"
         given = InputPicture(path=str(kept), sha256=digest)
-        return PictureFacts(
-            given, picture.width, picture.height, int(np.asarray(as_mask(picture)).max())
-        )
+        brightest = int(np.asarray(as_mask(picture)).max())
+        return PictureFacts(given, picture.width, picture.height, brightest, found.note)
 
     def keep(self, path: Path, facts: PictureFacts) -> None:
         """Keep a copy of a picture that `look` has checked.

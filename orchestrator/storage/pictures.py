@@ -14,8 +14,9 @@ from PIL import Image
 
 from ...core.files import require_writable, write_new
 from ...core.job import Artifact
-from ...core.picture_files import png_bytes, png_size, png_with_plan
+from ...core.picture_files import png_bytes, png_with_plan
 from ...core.plan import Plan
+from ...core.png_chunks import png_size
 
 MAX_WORDS = 40
 """Characters of the prompt in a file name."""

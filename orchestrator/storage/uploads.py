@@ -11,16 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...core.errors import InputError, PictureError
+from ...core.errors import InputError
 from ...core.files import sha256_of, storage_errors
-from ...core.picture_files import open_picture
+from ...core.picture_files import read_picture
+from ...core.picture_reader import ENDINGS
 
-PICTURES = frozenset({"", ".png", ".jpg", ".jpeg", ".webp"})
+PICTURES = frozenset({"", *ENDINGS})
 """What can be drawn from: opened when it comes, and named by what it is."""
 
 VIDEOS = frozenset({".mp4", ".mov", ".webm", ".mkv", ".avi"})
-OTHERS = frozenset({".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".zip", ".txt"})
-"""What a training takes besides, and looks at itself; captions are text files."""
+OTHERS = frozenset({".zip", ".cbz", ".txt", ".caption", ".jsonl", ".csv", ".json", ".toml"})
+"""What a training takes besides, and looks at itself: archives, captions, lists of captions."""
+
+TAKEN = "Hand over a picture (PNG, JPEG, WebP, ...); for trainings also zips, videos and captions."
+"""What to do instead of handing over something else."""
 
 MAX_NAME = 120
 """Letters of a file's name that are kept."""
@@ -62,8 +66,7 @@ class UploadStore:
             width, height, media_type, suffix = _looked_at(file, name)
         else:
             message = f'"{name}" is neither a picture nor a video, zip or text file.'
-            fix = "Hand over PNG, JPEG or WebP; for trainings also zips, videos and captions."
-            raise InputError("request_invalid", message, fix=fix)
+            raise InputError("request_invalid", message, fix=TAKEN)
         digest, size = sha256_of(file), file.stat().st_size
         path = self.folder / f"{digest}{suffix}"
         with storage_errors(path):
@@ -101,18 +104,24 @@ def clean_name(name: str) -> str:
 
 def _looked_at(file: Path, name: str) -> tuple[int, int, str, str]:
     """(width, height, media type, suffix) of a picture, by what it is and not by its name."""
-    from PIL import Image
+    found = read_picture(file, f'"{name}"')
+    media_type, suffix = _TYPES[found.format]
+    return found.picture.width, found.picture.height, media_type, suffix
 
-    try:
-        picture = open_picture(file)
-    except PictureError as error:
-        if error.code != "picture_unreadable":
-            raise
-        raise PictureError("picture_unreadable", f'"{name}" is no picture, or damaged.') from error
-    with Image.open(file) as opened:
-        kind = opened.format or "PNG"
-    suffix = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}[kind]
-    return picture.width, picture.height, Image.MIME[kind], suffix
+
+_TYPES = {
+    "PNG": ("image/png", ".png"),
+    "JPEG": ("image/jpeg", ".jpg"),
+    "MPO": ("image/jpeg", ".jpg"),
+    "WEBP": ("image/webp", ".webp"),
+    "GIF": ("image/gif", ".gif"),
+    "TIFF": ("image/tiff", ".tif"),
+    "BMP": ("image/bmp", ".bmp"),
+    "AVIF": ("image/avif", ".avif"),
+    "JPEG2000": ("image/jp2", ".jp2"),
+    "HEIF": ("image/heic", ".heic"),
+}
+"""Format -> (media type, suffix of the kept file)."""
 
 
 def _move(file: Path, path: Path) -> None:

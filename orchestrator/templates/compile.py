@@ -40,11 +40,12 @@ _EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp")
 class Upload:
     """A picture that must lie on the server before the graph runs.
 
-    `name`: as LoadImage takes it ("kizy/<sha256>.png").
+    `name`: as LoadImage takes it ("kizy/<sha256>.png"). `mask`: it is read as a mask.
     """
 
     picture: InputPicture
     name: str
+    mask: bool = False
 
 
 @dataclass(frozen=True)
@@ -255,7 +256,7 @@ class _Compiler:
             return
         width, height = plan.output_width, plan.output_height
         values: dict[str, Any] = {
-            "picture": self._upload(plan.mask.picture),
+            "picture": self._upload(plan.mask.picture, mask=True),
             "width": width,
             "height": height,
             "latent_width": max(1, plan.width // factor),
@@ -304,12 +305,13 @@ class _Compiler:
         node, _, name = self._template.parameters[parameter][0].partition(".")
         return self._template.graph[node].class_type, name
 
-    def _upload(self, picture: InputPicture) -> str:
+    def _upload(self, picture: InputPicture, *, mask: bool = False) -> str:
         """The picture's name on the server, and a note that it has to be there."""
         extension = PurePath(picture.path).suffix.lower()
         extension = extension if extension in _EXTENSIONS else ".png"
-        name = f"kizy/{picture.sha256}{extension}"
-        self._uploads.setdefault(name, Upload(picture, name))
+        # The same file may be picture and mask, and lie there in two forms.
+        name = f"kizy/{picture.sha256}{'-mask' if mask else ''}{extension}"
+        self._uploads.setdefault(name, Upload(picture, name, mask))
         return name
 
 

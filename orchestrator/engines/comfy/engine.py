@@ -21,7 +21,7 @@ from ....catalog.family import SourceFile, load_families
 from ....core.errors import EngineError, KizyError
 from ....core.files import storage_errors
 from ....core.job import Artifact, Event
-from ....core.picture_files import MAX_BYTES
+from ....core.picture_reader import MAX_BYTES
 from ....core.plan import Plan
 from ...templates.compile import Compiled
 from ...templates.server import ServerFacts
@@ -261,7 +261,7 @@ class ComfyEngine:
         picture.plan, facts = send(picture.plan, client.facts(), client)
         compiled = compiled_for(picture, facts)
         for upload in compiled.uploads:
-            with plain_picture(Path(upload.picture.path)) as path:
+            with plain_picture(Path(upload.picture.path), mask=upload.mask) as path:
                 client.upload(path, upload.name)
         with work.lock:
             work.prompts[picture.prompt_id] = client

@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from ....core.picture_files import FORMATS, open_picture, png_size
+from ....core.picture_files import as_mask, open_picture
+from ....core.picture_reader import is_plain
 from ....core.plan import Plan
+from ....core.png_chunks import png_size
 from ....imaging.blend import keep_outside, soft_mask
 
 MAX_PREVIEW_PIXELS = 4_000_000
@@ -19,30 +21,21 @@ _PNG = b"\x89PNG"
 
 
 @contextlib.contextmanager
-def plain_picture(path: Path) -> Iterator[Path]:
+def plain_picture(path: Path, *, mask: bool = False) -> Iterator[Path]:
     """The file, or a PNG copy of it where ComfyUI would read it otherwise than Kizy does.
 
-    It takes an animation for several pictures, and 16 bits and palettes in ways of its own. Raises
+    It takes an animation for several pictures, reads 16 bits, palettes and colour profiles in ways
+    of its own, and some formats not at all. A mask is sent as the grey that Kizy sees. Raises
     PictureError, UnknownNameError `file_missing`.
     """
-    if _is_plain(path):
+    if not mask and is_plain(path):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="kizy-") as folder:
         copy = Path(folder) / "picture.png"
-        open_picture(path).save(copy)
+        picture = open_picture(path)
+        (as_mask(picture) if mask else picture).save(copy)
         yield copy
-
-
-def _is_plain(path: Path) -> bool:
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            plain = picture.mode in ("RGB", "RGBA", "L") and "transparency" not in picture.info
-            return plain and not turned and getattr(picture, "n_frames", 1) == 1
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        # Whoever opens it says what is wrong with it.
-        return False
 
 
 def is_as_planned(data: bytes, plan: Plan) -> bool:

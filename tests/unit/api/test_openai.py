@@ -261,3 +261,21 @@ def _until(true: Any) -> None:
             return
         time.sleep(0.002)
     raise AssertionError("it did not come to that")
+
+
+def test_an_opaque_mask_with_an_alpha_channel_marks_in_white(tmp_path: Any) -> None:
+    given, to = tmp_path / "mask.png", tmp_path / "to"
+    mask = Image.new("RGBA", (8, 8), (0, 0, 0, 255))
+    mask.paste((255, 255, 255, 255), (0, 0, 4, 8))
+    mask.save(given)
+    convert_mask(given, to)
+    with Image.open(to) as kept:
+        assert [kept.convert("L").getpixel((x, 1)) for x in (1, 6)] == [255, 0]
+
+
+def test_a_mask_that_is_transparent_all_over_marks_all(tmp_path: Any) -> None:
+    given, to = tmp_path / "mask.png", tmp_path / "to"
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(given)
+    convert_mask(given, to)
+    with Image.open(to) as kept:
+        assert kept.convert("L").getextrema() == (255, 255)

@@ -213,7 +213,7 @@ def test_rgb_with_a_transparent_colour_becomes_rgba(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "opened"),
-    [("1", "RGB"), ("L", "L"), ("LA", "RGBA"), ("P", "RGB"), ("RGB", "RGB"), ("RGBA", "RGBA")],
+    [("1", "L"), ("L", "L"), ("LA", "RGBA"), ("P", "RGB"), ("RGB", "RGB"), ("RGBA", "RGBA")],
 )
 def test_every_mode_becomes_rgb_rgba_or_grey(tmp_path: Path, mode: str, opened: str) -> None:
     path = tmp_path / "a.png"

@@ -78,3 +78,14 @@ def test_an_upload_beyond_the_limit_is_refused_while_it_comes(made: Any) -> None
     assert caught.value.code == "upload_too_large"
     assert endless.sent < 4_000_000
     assert list((made.folder / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("ending", "media_type"),
+    [("gif", "image/gif"), ("bmp", "image/bmp"), ("tif", "image/tiff"), ("avif", "image/avif")],
+)
+def test_pictures_of_all_kinds_are_looked_at(tmp_path: Path, ending: str, media_type: str) -> None:
+    given = tmp_path / "x"
+    Image.new("RGB", (20, 10), "red").save(given, {"tif": "TIFF"}.get(ending, ending.upper()))
+    kept = UploadStore(tmp_path / "store").take(given, f"a.{ending}")
+    assert (kept.media_type, kept.width, kept.height) == (media_type, 20, 10)

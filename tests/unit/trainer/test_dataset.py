@@ -103,7 +103,7 @@ def test_everything_that_is_not_used_is_named_with_its_reason(tmp_path: Path) ->
     found = dropped(build(request(zipped(tmp_path / "a.zip", files)), tmp_path / "run"))
     assert found["../evil.png"] == "has a name that leads out of the archive"
     assert "too small (40 x 30" in found["small.png"]
-    assert found["cut.png"] == "is damaged or cut short"
+    assert found["cut.png"] == "is cut short: copy or download it again"
     assert found["same.png"] == "is the same file as 1.png"
     assert found["near.png"] == "is nearly the same as another: 1.png"
     assert "PDF" in found["notes.pdf"]

@@ -175,7 +175,7 @@ def test_a_file_that_is_cut_short_is_told(tmp_path: Path, ending: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     path = saved(tmp_path / f"a.{ending}", Image.fromarray(noise))
     path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(Unreadable, match="damaged"):
+    with pytest.raises(Unreadable, match=r"is cut short: copy or download it again|is damaged"):
         prepare(path, LIMITS)
 
 
@@ -201,7 +201,7 @@ def test_too_many_pixels_are_seen_in_the_header(
         prepare(path, LIMITS)
 
 
-def test_a_bomb_in_a_text_chunk_is_defused(tmp_path: Path) -> None:
+def test_a_bomb_in_a_text_chunk_is_passed_over(tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", "x" * 80_000_000, zip=True)
     buffer = io.BytesIO()
@@ -209,8 +209,7 @@ def test_a_bomb_in_a_text_chunk_is_defused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(buffer.getvalue())
     assert path.stat().st_size < 200_000
-    with pytest.raises(Unreadable):
-        prepare(path, LIMITS)
+    assert near(colour(prepare(path, LIMITS).picture), (220, 30, 30))
 
 
 def test_large_pictures_are_scaled_down_and_small_ones_never_up(tmp_path: Path) -> None:

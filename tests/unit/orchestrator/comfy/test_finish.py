@@ -138,3 +138,21 @@ def test_a_picture_that_is_gone_or_none_is_told_in_plain_words(tmp_path: Path) -
         with pytest.raises(InputError) as caught, plain_picture(path):
             pass
         assert caught.value.code == code
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.bmp", "a.tif", "a.avif", "a.jp2"])
+def test_what_comfyui_may_not_read_is_sent_as_png(tmp_path: Path, name: str) -> None:
+    path = saved(noise(1), tmp_path / name)
+    with plain_picture(path) as sent, Image.open(sent) as picture:
+        assert (picture.format, picture.size) == ("PNG", noise(1).size)
+
+
+def test_a_mask_is_sent_as_the_grey_that_it_means(tmp_path: Path) -> None:
+    holed = noise(1).convert("RGBA")
+    alpha = Image.new("L", holed.size, 255)
+    alpha.paste(0, (0, 0, 10, 10))
+    holed.putalpha(alpha)
+    path = saved(holed, tmp_path / "a.png")
+    with plain_picture(path, mask=True) as sent, Image.open(sent) as picture:
+        assert picture.mode == "L"
+        assert (picture.getpixel((2, 2)), picture.getpixel((20, 20))) == (255, 0)

@@ -242,3 +242,20 @@ def test_a_picture_that_is_only_enlarged_is_not_sampled(
     final = node(compiled, "Scale to final size")["inputs"]
     assert (final["width"], final["height"]) == (200, 120)
     assert compiled.samplers == {}
+
+
+def test_a_file_that_is_picture_and_mask_is_uploaded_as_both(
+    make_plan: MakePlan, server: ServerFacts, picture: Callable[..., InputPicture]
+) -> None:
+    given = picture("0", "png")
+    plan = make_plan("sdxl", start=1.0, mask=0)
+    assert plan.start is not None and plan.mask is not None
+    update = {
+        "start": plan.start.model_copy(update={"picture": given}),
+        "mask": plan.mask.model_copy(update={"picture": given}),
+    }
+    uploads = compiled_on(server, plan.model_copy(update=update)).uploads
+    assert [(upload.name, upload.mask) for upload in uploads] == [
+        (f"kizy/{'0' * 64}.png", False),
+        (f"kizy/{'0' * 64}-mask.png", True),
+    ]
