@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,15 +12,13 @@ from ..core.home import models_folder
 from ..core.request import Frozen
 from .diffusers_folder import INDEX_FILE, begins_with_noise_alone, check_model_folder
 from .family import Variant, load_families
+from .passed_over import MAX_DEPTH, PassedOver, identity
 from .recognize import checkpoint_family, variant_named, variant_of
 from .safetensors_header import PICKLE_SUFFIXES, is_file, read_header, readable
 
 STARTER = "starter"
 STARTER_WEIGHTS = Path(__file__).parent.parent / "starter" / "weights"
 STARTER_FILE = STARTER_WEIGHTS / "checkpoints" / "kizy-starter.safetensors"
-MAX_DEPTH = 3
-"""Levels of folders below the models folder that are looked through."""
-
 _MODEL_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
 
 
@@ -48,7 +47,22 @@ def list_models(folders: Iterable[Path] | None = None) -> list[ModelEntry]:
 
     A name is the path below its folder, without a file's extension.
     """
-    return [_starter(), *(_listed(path, name) for path, name in _paths(folders))]
+    return list(look_through(folders).entries)
+
+
+@dataclass(frozen=True)
+class ModelsFound:
+    """`entries`: as `list_models` gives them. `notes`: what was passed over, in plain words."""
+
+    entries: tuple[ModelEntry, ...]
+    notes: tuple[str, ...] = ()
+
+
+def look_through(folders: Iterable[Path] | None = None) -> ModelsFound:
+    """As `list_models`, and what the folders hold that is not looked at."""
+    walk = _Walk()
+    found = [_listed(path, name) for path, name in _paths(folders, walk)]
+    return ModelsFound((_starter(), *found), walk.passed.notes)
 
 
 def find_model(name: str, folders: Iterable[Path] | None = None) -> ModelEntry:
@@ -140,12 +154,13 @@ def _listed(path: Path, name: str) -> ModelEntry:
         )
 
 
-def _paths(folders: Iterable[Path] | None) -> list[tuple[Path, str]]:
+def _paths(folders: Iterable[Path] | None, walk: _Walk | None = None) -> list[tuple[Path, str]]:
     """(path, name) of each model below the folders, by name."""
+    walk = walk or _Walk()
     found = [
         (path, _name(path, folder))
         for folder in ([models_folder()] if folders is None else folders)
-        for path in _walk(folder, MAX_DEPTH)
+        for path in walk.below(folder)
     ]
     return sorted(found, key=lambda pair: (pair[1].casefold(), str(pair[0])))
 
@@ -155,19 +170,40 @@ def _name(path: Path, folder: Path) -> str:
     return readable((relative.with_suffix("") if is_file(path) else relative).as_posix())
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    try:
-        children = sorted(folder.iterdir())
-    except OSError:
-        return
-    for child in children:
-        if child.name.startswith("."):
-            continue
-        is_checkpoint = child.suffix.lower() in _MODEL_SUFFIXES and is_file(child)
-        if is_checkpoint or is_file(child / INDEX_FILE):
-            yield child
-        elif depth > 1 and _is_folder(child):
-            yield from _walk(child, depth - 1)
+@dataclass
+class _Walk:
+    """Finds the models below folders; each folder once, whatever links lead there."""
+
+    passed: PassedOver = field(default_factory=PassedOver)
+    _seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def below(self, folder: Path, depth: int = 0) -> Iterator[Path]:
+        try:
+            known = identity(folder.stat())
+            children = sorted(folder.iterdir())
+        except OSError:
+            return
+        if known is not None and known in self._seen:
+            return
+        if depth >= MAX_DEPTH:
+            self.passed.deep.append(folder)
+            return
+        if known is not None:
+            self._seen.add(known)
+        inner = []
+        for child in children:
+            if child.name.startswith("."):
+                continue
+            is_checkpoint = child.suffix.lower() in _MODEL_SUFFIXES and is_file(child)
+            if is_checkpoint or is_file(child / INDEX_FILE):
+                yield child
+            elif _is_folder(child):
+                inner.append(child)
+            else:
+                self.passed.see_link(child)
+        # Real folders before links to them.
+        for child in sorted(inner, key=lambda path: path.is_symlink()):
+            yield from self.below(child, depth + 1)
 
 
 def _is_folder(path: Path) -> bool:

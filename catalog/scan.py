@@ -21,6 +21,7 @@ from .cards import broken_card, card_of_file, with_facts
 from .facts import Facts
 from .folders import LoraFolder
 from .loras import SUFFIX, what_it_is
+from .passed_over import MAX_DEPTH, PassedOver, identity
 from .reading import Reader, Reading
 from .recognize import Verdict, made_for
 from .safetensors_header import PICKLE_SUFFIXES
@@ -33,9 +34,6 @@ Health = Literal[
 
 TRY_AGAIN: frozenset[Health] = frozenset(("damaged", "growing", "empty", "unreadable", "dangling"))
 """Healths that may change while size and time of change stay as they are."""
-
-MAX_DEPTH = 16
-"""Folders within folders that are looked through: a link may lead to the root of a disk."""
 
 STILL_COPIED = 60.0
 """Seconds since its last change in which a file that is cut short may still be growing."""
@@ -107,7 +105,8 @@ class ScanReport:
 class Walk:
     """Finds the files below the folders; each file and each folder once, whatever links lead there.
 
-    `notes` and `times` (folder -> when it changed last, see `watching`) fill while it walks.
+    `notes` and `times` (folder -> when it changed last, see `watching`) fill while it walks; what
+    was passed over is told at its end.
     """
 
     folders: Sequence[LoraFolder]
@@ -116,8 +115,10 @@ class Walk:
 
     def __iter__(self) -> Iterator[Found]:
         self._seen: set[tuple[int, int]] = set()
+        self._passed = PassedOver()
         for folder in self.folders:
             yield from self._below(folder.path, folder.path, 0)
+        self.notes += self._passed.notes
 
     def _below(self, folder: Path, root: Path, depth: int) -> Iterator[Found]:
         entries = self._entries(folder, depth)
@@ -134,9 +135,13 @@ class Walk:
                     continue
             if _is_folder(entry):
                 inner.append(entry)
+            elif _is_link(entry):
+                self._passed.see_link(Path(entry.path))
         for entry in inner:
             if depth + 1 < MAX_DEPTH:
                 yield from self._below(Path(entry.path), root, depth + 1)
+            elif self._is_unseen(entry):
+                self._passed.deep.append(Path(entry.path))
 
     def _entries(self, folder: Path, depth: int) -> list[os.DirEntry[str]]:
         try:
@@ -170,13 +175,19 @@ class Walk:
         stamp = _stamp(path.parent, sidecars) if sidecars else ""
         return Found(path, root, about.st_size, about.st_mtime_ns, sidecars, stamp)
 
-    def _is_new(self, about: os.stat_result) -> bool:
-        if about.st_ino == 0:
+    def _is_unseen(self, entry: os.DirEntry[str]) -> bool:
+        try:
+            return identity(Path(entry.path).stat()) not in self._seen
+        except OSError:
             return True
-        identity = (about.st_dev, about.st_ino)
-        if identity in self._seen:
+
+    def _is_new(self, about: os.stat_result) -> bool:
+        known = identity(about)
+        if known is None:
+            return True
+        if known in self._seen:
             return False
-        self._seen.add(identity)
+        self._seen.add(known)
         return True
 
 

@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from ...catalog.models import list_models
+from ...catalog.models import look_through
+from ...catalog.scan import Walk
 from ...core import home
 from ...core.errors import InputError
 from ...core.version import VERSION
 from ..engines.embedded import NEEDED
 from ..settings import Settings, load_settings
-from .told import document
+from ..shelf import shelf_folders
+from .told import document, plural
 
 GIGABYTE = 1e9
 MIN_FREE_DISK = 1.0
@@ -59,7 +61,7 @@ def run_checks() -> list[Check]:
         about_settings,
         _folder("Kizy's folder", home.home(), "set KIZY_HOME to another"),
         _folder("Pictures", pictures, "set KIZY_PICTURES, or pictures in kizy.toml, to another"),
-        Check("LoRAs", "ok", f"go into {home.loras_folder()}"),
+        _loras(settings),
     ]
 
 
@@ -96,13 +98,26 @@ def _starter() -> Check:
 
 
 def _models() -> Check:
-    entries = list_models()
+    models = look_through()
+    entries = models.entries
     broken = [entry for entry in entries if entry.problem is not None]
     found = f"{len(entries) - len(broken)} ready in {home.models_folder()}"
+    do = "; ".join([f"{entry.name}: {entry.problem}" for entry in broken[:5]] + [*models.notes])
     if broken:
-        do = "; ".join(f"{entry.name}: {entry.problem}" for entry in broken[:5])
         return Check("Models", "note", f"{found}, {len(broken)} not usable", do)
+    if models.notes:
+        return Check("Models", "note", found, do)
     return Check("Models", "ok", found)
+
+
+def _loras(settings: Settings | None) -> Check:
+    found = f"go into {home.loras_folder()}"
+    if settings is None:
+        return Check("LoRAs", "ok", found)
+    walk = Walk(shelf_folders(settings))
+    count = sum(1 for _ in walk)
+    found = f"{plural(count, 'file')} in your folders; more {found}"
+    return Check("LoRAs", "note" if walk.notes else "ok", found, " ".join(walk.notes))
 
 
 def _settings() -> tuple[Settings | None, Check]:

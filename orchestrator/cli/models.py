@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ...catalog.card import Card
 from ...catalog.family import load_families
-from ...catalog.models import ModelEntry, list_models
+from ...catalog.models import ModelEntry, look_through
 from ...core.errors import InputError
 from ...core.home import models_folder
 from ..family_names import family_in_words, family_named
@@ -28,9 +28,11 @@ def models(*, as_json: bool) -> None:
 
         listed_there.models(settings, as_json=as_json)
         return
-    entries = list_models()
+    found = look_through()
+    entries = found.entries
     if as_json:
-        print(json.dumps({"models": [_as_dict(entry) for entry in entries]}))
+        listed = [_as_dict(entry) for entry in entries]
+        print(json.dumps({"models": listed, "notes": list(found.notes)}))
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("Name", "Family", "Kind", "Size", "State"):
@@ -45,6 +47,8 @@ def models(*, as_json: bool) -> None:
         )
     console = Console()
     console.print(table)
+    for note in found.notes:
+        line(console, f"Note: {note}", "dim")
     line(console, f"More go into {models_folder()} (diffusers folders).", "dim")
     line(console, "`kizy models add ADDRESS` gets one from Civitai or Hugging Face.", "dim")
 

@@ -427,3 +427,31 @@ def test_a_sidecar_of_wild_numbers_ends_no_scan(library: Library) -> None:
     for name in ("a.json", "a.safetensors.rgthree-info.json", "a.civitai.info"):
         (library.folder / name).write_text(wild)
     assert library.records()["a.safetensors"].health == "ok"
+
+
+def test_folders_beyond_the_last_level_are_told_with_the_first(library: Library) -> None:
+    deep = library.folder.joinpath(*(str(level) for level in range(17)))
+    deep.mkdir(parents=True)
+    library.add("a.safetensors")
+    shutil.copy(library.folder / "a.safetensors", deep.parent.parent / "seen.safetensors")
+    shutil.copy(library.folder / "a.safetensors", deep / "never.safetensors")
+    report = library.scan()
+    assert report.found == 2
+    assert report.notes == (
+        f"1 folder deeper than 16 levels was not looked through ({deep.parent}).",
+    )
+
+
+def test_a_link_to_a_folder_that_is_gone_is_told(library: Library) -> None:
+    library.add("a.safetensors")
+    for name in ("b", "a"):
+        (library.folder / name).symlink_to(library.folder.parent / "unplugged")
+    report = library.scan()
+    first = library.folder / "a"
+    assert report.notes == (f"2 links lead to nothing that is there (the first: {first}).",)
+
+
+def test_links_back_and_forth_are_no_depth(library: Library) -> None:
+    library.add("a.safetensors")
+    (library.folder / "again").symlink_to(library.folder)
+    assert library.scan().notes == ()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from kizy.catalog.diffusers_folder import check_model_folder
-from kizy.catalog.models import find_model, list_models
+from kizy.catalog.models import find_model, list_models, look_through
 from kizy.core.errors import KizyError, ModelFileError, UnknownNameError
 
 SD15_CHECKPOINT = {
@@ -192,3 +192,18 @@ def test_a_shard_that_is_missing_or_elsewhere_is_refused(
     index = folder / "unet" / f"diffusion_pytorch_model.safetensors.{suffix}"
     index.write_text(json.dumps({"weight_map": {"a": shard}}))
     assert code_of(folder) == "model_folder_invalid"
+
+
+def test_a_model_in_many_folders_is_listed(home: Path, write_diffusers) -> None:
+    write_diffusers(home / "models" / "a" / "b" / "c" / "d" / "tiny")
+    assert "a/b/c/d/tiny" in [entry.name for entry in list_models()]
+
+
+def test_what_the_look_at_models_passes_over_is_told(home: Path) -> None:
+    deep = (home / "models").joinpath(*(str(level) for level in range(18)))
+    deep.mkdir(parents=True)
+    (home / "models" / "gone").symlink_to(home / "nothing")
+    (home / "models" / "loop").symlink_to(home / "models")
+    deeper, dead = look_through().notes
+    assert deeper.startswith("1 folder deeper than 16 levels")
+    assert str(home / "models" / "gone") in dead

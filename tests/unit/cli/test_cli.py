@@ -557,3 +557,17 @@ def test_help_is_quick_and_needs_no_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=WAIT
     )
     assert "generate" in shown.stdout and shown.stdout.endswith("False\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_links_that_lead_nowhere_are_told_by_models_loras_and_doctor(run: Run, home: Path) -> None:
+    for folder in ("models", "loras"):
+        (home / folder).mkdir(exist_ok=True)
+        (home / folder / "drive").symlink_to(home / "unplugged")
+    told = "1 link leads to nothing that is there"
+    assert told in run("models", "--json").json["notes"][0]
+    assert told in " ".join(run("models").out.split())
+    assert told in " ".join(run("loras").err.split())
+    checks = {check["name"]: check for check in run("doctor", "--json").json["checks"]}
+    assert told in checks["Models"]["do"]
+    assert told in checks["LoRAs"]["do"]
