@@ -102,9 +102,9 @@ class Improve(Frozen):
 
 
 class Enlarge(Frozen):
-    """How many times larger each side becomes."""
+    """How many times larger each side becomes than it would be saved without this."""
 
-    factor: Annotated[float, Field(gt=1, le=8, allow_inf_nan=False)] = 2.0
+    factor: Annotated[float, Field(ge=1, le=8, allow_inf_nan=False)] = 2.0
 
 
 class Video(Frozen):
@@ -115,7 +115,11 @@ class Video(Frozen):
 
 
 class GenerationRequest(Frozen):
-    """One wish. Sizes are words ("square") or "WIDTHxHEIGHT" in pixels of the saved picture."""
+    """One wish. Sizes are words ("square") or "WIDTHxHEIGHT" in pixels of the saved picture.
+
+    `enlarge`: that many times what would be saved without it; "auto": the family's own, which is
+    part of what `size` names; None: what is drawn is saved.
+    """
 
     prompt: Prompt
     negative: OptionalText | Auto = "auto"

@@ -24,8 +24,9 @@ from ..core.plan import (
     Reason,
 )
 from ..core.request import Enlarge, GenerationRequest
+from .planning.no_effect import idle_options, keeps_start, steps_for, stretched
 from .sizes import Size, kept_size, plan_size
-from .stages import all_stages, only_improves
+from .stages import all_stages
 
 DEFAULT_STRENGTH = 0.6
 """How much of a start picture is drawn anew; between diffusers' img2img default of 0.8, which
@@ -142,15 +143,18 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
         reasons.append(Reason(choice="style", value=choices.style.name, why=choices.style_reason))
     loras = _loras(choices, reasons)
     size = _size(request, choices, reasons)
-    steps = _steps(request, family, reasons)
+    start, mask = _inputs(request, choices, family, reasons)
+    steps = _steps(request, family, start, reasons)
     sampler = _sampler(request, choices, reasons)
     plain = sampler in engine.plain_samplers and family.scheduler in SPACED_BY_NOISE
     prompt = _prompt(request, choices, loras)
     _warn_of_length(prompt, family, reasons)
-    start, mask = _inputs(request, choices, family, reasons)
     width, height, stages = all_stages(
         request, choices, size, steps, lambda line: _worded(line, choices, loras), reasons
     )
+    reasons += idle_options(request, family, start.strength if start is not None else 1.0)
+    maps = zip(request.controls, choices.controls, strict=True)
+    reasons += stretched([(c.kind, f.width, f.height) for c, f in maps], size.width, size.height)
     return Plan(
         engine=engine.kind,
         request_prompt=request.prompt,
@@ -217,12 +221,15 @@ def _loras(choices: Choices, reasons: list[Reason]) -> list[PlannedLora]:
 def _size(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -> Size:
     start, enlarge = choices.start, request.enlarge
     if choices.engine.enlarger is None:
-        if isinstance(enlarge, Enlarge):
+        if isinstance(enlarge, Enlarge) and enlarge.factor > 1:
             message = "Nothing there enlarges pictures."
             fix = "Put an enlarging model into ComfyUI's models/upscale_models, or leave it out."
             raise InputError("feature_unavailable", message, fix=fix)
+        if enlarge is not None and choices.family.enlarge is not None and not choices.raw:
+            why = f"nothing there enlarges what {choices.family.name} draws"
+            reasons.append(Reason(choice="enlarge", value="left out", why=why))
         enlarge = None
-    if only_improves(request) and start is not None:
+    if keeps_start(request) and start is not None:
         size = kept_size((start.width, start.height), enlarge)
         value = f"{size.output_width}x{size.output_height}"
         reasons.append(Reason(choice="size", value=value, why=size.why))
@@ -240,31 +247,43 @@ def _size(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -
     return size
 
 
-def _steps(request: GenerationRequest, family: Family, reasons: list[Reason]) -> int:
-    if request.steps != "auto":
-        return request.steps
-    steps = family.steps[request.quality]
-    why = f"{family.name} at {request.quality} quality"
-    reasons.append(Reason(choice="steps", value=str(steps), why=why))
+def _steps(
+    request: GenerationRequest,
+    family: Family,
+    start: PlannedStart | None,
+    reasons: list[Reason],
+) -> int:
+    steps, why = request.steps, ""
+    if steps == "auto":
+        steps, why = family.steps[request.quality], f"{family.name} at {request.quality} quality"
+    if start is not None and (needed := steps_for(steps, start.strength)) != steps:
+        why = f"a share of {start.strength:g} cannot be drawn of {steps}"
+        steps = needed
+    if why:
+        reasons.append(Reason(choice="steps", value=str(steps), why=why))
     return steps
 
 
 def _guidance(request: GenerationRequest, family: Family, reasons: list[Reason]) -> float:
-    if request.guidance != "auto":
+    if request.guidance != "auto" and family.guidance_kind != "none":
         return request.guidance
-    why = f"what {family.name} is made for"
-    reasons.append(Reason(choice="guidance", value=f"{family.guidance:g}", why=why))
+    if request.guidance == "auto":
+        why = f"what {family.name} is made for"
+        reasons.append(Reason(choice="guidance", value=f"{family.guidance:g}", why=why))
     return family.guidance
 
 
 def _negative(request: GenerationRequest, family: Family, reasons: list[Reason]) -> str:
-    if request.negative == "auto":
-        return family.default_negative
-    if request.negative and not family.negative_prompt:
+    asked = family.default_negative if request.negative == "auto" else request.negative
+    why = ""
+    if not family.negative_prompt:
         why = f"{family.name} takes no negative prompt"
+    elif family.guidance_kind == "cfg" and request.guidance == 1:
+        why = "at guidance 1 the prompt alone is looked at"
+    if asked and why:
         reasons.append(Reason(choice="negative", value="left out", why=why))
         return ""
-    return request.negative
+    return asked
 
 
 def _sampler(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..catalog.family import Family
@@ -28,13 +28,16 @@ SMALL = 0.4
 MAX_GROWTH = 8.0
 """The enlarger's largest factor."""
 
+MAX_ALL_GROWTH = MAX_GROWTH**2
+"""... where it works on its own result once more."""
+
 MAX_DISTORTION = 0.03
 """Largest change of a picture's shape that goes unnoticed."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Pixels of the draw stage, factor of the enlarge stage, pixels of the saved picture."""
+    """Pixels of the draw stage, factor of all enlarging, pixels of the saved picture."""
 
     width: int
     height: int
@@ -53,16 +56,53 @@ def plan_size(
     start_size: tuple[int, int] | None,
     exact: bool,
 ) -> Size:
-    """Decide the sizes. `asked` is "auto", a word, or WIDTHxHEIGHT of the saved picture.
+    """Decide the sizes. `asked` is "auto", a word, or WIDTHxHEIGHT.
 
-    `exact`: the saved picture is as large as the start picture, to the pixel. Raises InputError
-    `size_invalid`, also for a start picture that is too large or too narrow.
+    `asked` is what is saved, unless `enlarge` makes it that many times larger; the same is drawn.
+    `raw`, and None for `enlarge`: the family's own enlarging is left out. `exact`: the saved
+    picture is as large as the start picture, to the pixel. Raises InputError `size_invalid`, also
+    for a start picture that is too large or too narrow.
     """
+    factor = 1.0 if raw or enlarge is None else family.enlarge or 1.0
+    size = _plain_size(asked, family, factor, start_size, exact=exact, raw=raw)
+    if not isinstance(enlarge, Enlarge):
+        return size
+    grown = larger(size, enlarge.factor)
+    if exact and not raw and grown != size:
+        grown = replace(grown, why=f"{grown.why}; what is outside it is scaled")
+    return grown
+
+
+def larger(size: Size, factor: float) -> Size:
+    """The same drawn, and saved `factor` times as large. Raises InputError `size_invalid`."""
+    if factor == 1:
+        return size
+    before = (size.output_width, size.output_height)
+    output = (round(before[0] * factor), round(before[1] * factor))
+    if max(output) > MAX_OUTPUT_SIDE:
+        message = f"{output[0]}x{output[1]} is too large: {MAX_OUTPUT_SIDE} pixels is the limit."
+        most = math.floor(10 * MAX_OUTPUT_SIDE / max(before)) / 10
+        fix = f"{before[0]}x{before[1]} can be enlarged {most:g} times."
+        raise InputError("size_invalid", message, fix=fix if most > 1 else None)
+    growth = min(MAX_ALL_GROWTH, max(output[0] / size.width, output[1] / size.height))
+    why = f"{factor:g} times {before[0]}x{before[1]}: {size.why}"
+    return Size(size.width, size.height, max(growth, 1.0), *output, why)
+
+
+def _plain_size(
+    asked: str,
+    family: Family,
+    factor: float,
+    start_size: tuple[int, int] | None,
+    *,
+    exact: bool,
+    raw: bool,
+) -> Size:
+    """The sizes where what is drawn is enlarged `factor` times, if at all."""
     if start_size is not None and exact:
         _check_given(start_size)
     if start_size is not None:
         _check_ratio(*start_size)
-    factor = 1.0 if raw or enlarge is None else _factor(family, enlarge)
     words = {str(word): size for word, size in family.sizes.items()}
     word = "square" if asked == "auto" else asked.lower()
     if asked == "auto" and start_size is not None:
@@ -83,10 +123,27 @@ def plan_size(
     output = _output_size(wish, (width, height), factor, stretched=start_size is not None)
     if exact and start_size is not None and not raw:
         output, why = start_size, "as large as the picture under the mask"
+        if asked != "auto":
+            why += f", which is drawn at {width}x{height} as you asked for {asked}"
     elif output != wish:
         why = f"nearest to {wish[0]}x{wish[1]}: multiples of {family.multiple} are drawn"
+    if start_size is not None and not exact:
+        why += _told_of_start(start_size, (width, height), output, stretched=asked != "auto")
     growth = min(MAX_GROWTH, max(output[0] / width, output[1] / height))
     return Size(width, height, growth if factor > 1 and growth > 1 else 1.0, *output, why)
+
+
+def _told_of_start(
+    start: tuple[int, int], drawn: tuple[int, int], output: tuple[int, int], *, stretched: bool
+) -> str:
+    """What becomes of a start picture of another size or shape; empty if nothing does."""
+    given = f"{start[0]}x{start[1]}"
+    shape = start[0] * drawn[1] / (start[1] * drawn[0])
+    if stretched and abs(math.log(shape)) > MAX_DISTORTION:
+        return f"; the start picture, {given}, is stretched to that shape"
+    if start[0] * start[1] > output[0] * output[1] * (1 + MAX_DISTORTION):
+        return f"; the start picture, {given}, was larger"
+    return ""
 
 
 def kept_size(given: tuple[int, int], enlarge: Enlarge | Literal["auto"] | None) -> Size:
@@ -95,13 +152,8 @@ def kept_size(given: tuple[int, int], enlarge: Enlarge | Literal["auto"] | None)
     Raises InputError `size_invalid`.
     """
     _check_given(given)
-    factor = enlarge.factor if isinstance(enlarge, Enlarge) else 1.0
-    output = (round(given[0] * factor), round(given[1] * factor))
-    if factor > 1 and max(output) > MAX_OUTPUT_SIDE:
-        message = f"{output[0]}x{output[1]} is too large: {MAX_OUTPUT_SIDE} pixels is the limit."
-        raise InputError("size_invalid", message)
-    why = "as large as the picture" if factor == 1 else f"{factor:g} times the picture"
-    return Size(*given, factor, *output, why)
+    size = Size(*given, 1.0, *given, "as large as the picture")
+    return larger(size, enlarge.factor) if isinstance(enlarge, Enlarge) else size
 
 
 def parse_size(text: str, family: Family) -> tuple[int, int]:
@@ -145,10 +197,6 @@ def _check_given(size: tuple[int, int]) -> None:
     raise InputError("size_invalid", message, fix="Bring it into that range first.")
 
 
-def _factor(family: Family, enlarge: Enlarge | Literal["auto"]) -> float:
-    return family.enlarge or 1.0 if enlarge == "auto" else enlarge.factor
-
-
 def _native_why(family: Family, factor: float) -> str:
     if factor == 1:
         return f"what {family.name} draws best"
@@ -186,8 +234,17 @@ def _draw_size(
     if width * height > MAX_AREA_FACTOR * native:
         side = int((MAX_AREA_FACTOR * native) ** 0.5 * (MAX_GROWTH if enlarged else 1))
         message = f"That is too large for {family.name}: at most about {side}x{side} pixels."
-        raise InputError("size_invalid", message)
+        raise InputError("size_invalid", message, fix=_smaller(wish, side))
     return width, height
+
+
+def _smaller(wish: tuple[int, int], side: int) -> str | None:
+    """How to come by a picture that is too large to be drawn: smaller, and enlarged."""
+    for factor in (2, 4, 8):
+        width, height = round(wish[0] / factor), round(wish[1] / factor)
+        if width * height <= side**2:
+            return f"Draw it smaller and enlarge that: --size {width}x{height} --enlarge {factor}"
+    return None
 
 
 def _output_size(

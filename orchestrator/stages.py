@@ -11,6 +11,7 @@ from ..core.picture_files import MASK_WHITE
 from ..core.plan import DrawStage, EnlargeStage, ImproveStage, Reason, SecondPassStage, Stage
 from ..core.request import GenerationRequest, Improve
 from ..imaging.improve import STRENGTHS
+from .planning.no_effect import keeps_start
 from .sizes import MAX_DISTORTION, Size, native_shape
 
 if TYPE_CHECKING:
@@ -26,12 +27,8 @@ SECOND_PASS_STRENGTH = 0.5
 MAX_REACH = 8.0
 """The enlarger's largest factor."""
 
-
-def only_improves(request: GenerationRequest) -> bool:
-    """Whether the start picture is kept as it is, and only parts of it are drawn again."""
-    start = request.start
-    kept = start is not None and start.strength == 0 and request.mask is None
-    return kept and bool(request.improve) and not request.controls
+NETWORK_SCALE = 4.0
+"""What its network makes of a picture at once."""
 
 
 def all_stages(
@@ -47,7 +44,7 @@ def all_stages(
     `worded`: a line of words as the family wants a prompt, with triggers. Raises PictureError
     `mask_unusable`.
     """
-    if only_improves(request):
+    if keeps_start(request):
         width, height, stages = size.width, size.height, _enlarged(size, choices.engine)
     else:
         width, height, stages = _drawn(size, steps, choices, reasons)
@@ -80,9 +77,14 @@ def _drawn(
 
 
 def _enlarged(size: Size, engine: EngineFacts) -> tuple[Stage, ...]:
+    """The enlarging in as many stages as its factor takes: each reaches `MAX_REACH` at most."""
     if size.enlarge <= 1 or engine.enlarger is None:
         return ()
-    return (EnlargeStage(factor=size.enlarge, model=engine.enlarger),)
+    factors, left = [], size.enlarge
+    while left > MAX_REACH:
+        factors.append(NETWORK_SCALE)
+        left /= NETWORK_SCALE
+    return tuple(EnlargeStage(factor=one, model=engine.enlarger) for one in (*factors, left))
 
 
 def _improved(

@@ -39,11 +39,9 @@ def improvements(
 
 
 def enlargement(text: str) -> Any:
-    """The request's `enlarge`: "auto", or a factor; 1 is none."""
+    """The request's `enlarge`: "auto", which 1 is as well, or a factor."""
     factor = number(text)
-    if factor == "auto":
-        return factor
-    return None if factor == 1 else {"factor": factor}
+    return "auto" if factor in ("auto", 1) else {"factor": factor}
 
 
 def improve(picture: Path, values: dict[str, Any], given: Given, *, view: View) -> None:

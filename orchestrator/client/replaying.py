@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
+from ...catalog.family import load_families
 from ...core.plan import EnlargeStage, ImproveStage, InputPicture, ModelFile, Plan
 from ...core.request import GenerationRequest, parse_request
+from ..sizes import MAX_GROWTH
 
 NameOf = Callable[[InputPicture], str]
 """How a request names a picture that the Plan begins with: by path or id."""
@@ -34,11 +37,13 @@ def request_of(plan: Plan, name_of: NameOf) -> GenerationRequest:
         "steps": plan.steps,
         "guidance": plan.guidance,
         "sampler": plan.sampler,
-        "enlarge": None,
     }
-    if plan.mask is None:
-        # Under a mask the picture's own size holds.
-        values["size"] = f"{plan.output_width}x{plan.output_height}"
+    grown, factor = _enlarging(plan)
+    values["enlarge"] = grown
+    if plan.mask is None and plan.draws:
+        # Under a mask, and of what is kept, the picture's own size holds.
+        width, height = round(plan.output_width / factor), round(plan.output_height / factor)
+        values["size"] = f"{width}x{height}"
     if plan.start is not None:
         kept = 0.0 if not plan.draws else plan.start.strength
         values["start"] = {"picture": name_of(plan.start.picture), "strength": kept}
@@ -55,9 +60,6 @@ def request_of(plan: Plan, name_of: NameOf) -> GenerationRequest:
         }
         for control in plan.controls
     ]
-    for stage in plan.stages:
-        if isinstance(stage, EnlargeStage):
-            values["enlarge"] = {"factor": min(8.0, max(1.01, stage.factor))}
     values["improve"] = [
         {
             "what": stage.what,
@@ -69,6 +71,19 @@ def request_of(plan: Plan, name_of: NameOf) -> GenerationRequest:
         if isinstance(stage, ImproveStage)
     ]
     return parse_request(GenerationRequest, values)
+
+
+def _enlarging(plan: Plan) -> tuple[Any, float]:
+    """The request's `enlarge`, and how many times larger that makes what its `size` says."""
+    factors = [stage.factor for stage in plan.stages if isinstance(stage, EnlargeStage)]
+    if not factors:
+        return None, 1.0
+    known = load_families().get(plan.family)
+    own = (known.enlarge if known is not None and plan.draws else None) or 1.0
+    if own > 1 and math.prod(factors) <= MAX_GROWTH:
+        return "auto", 1.0
+    factor = min(8.0, max(1.0, math.prod(factors) / own))
+    return {"factor": factor}, factor
 
 
 def differences(drawn: Plan, planned: Plan) -> list[str]:

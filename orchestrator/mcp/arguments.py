@@ -94,7 +94,9 @@ class Means(Arguments):
     ] = None
     enlarge: Annotated[
         float | None,
-        Field(ge=1, le=8, description="How many times larger each side becomes; 1: not at all."),
+        Field(
+            ge=1, le=8, description="How many times larger it is saved than it would be without."
+        ),
     ] = None
 
 

@@ -80,8 +80,8 @@ def _manner(wanted: Manner) -> dict[str, Any]:
 
 def _means(wanted: Means, *, auto_loras: bool) -> dict[str, Any]:
     enlarge: Any = "auto"
-    if wanted.enlarge is not None:
-        enlarge = {"factor": wanted.enlarge} if wanted.enlarge > 1 else None
+    if wanted.enlarge is not None and wanted.enlarge > 1:
+        enlarge = {"factor": wanted.enlarge}
     return {
         "model": _name(wanted.model),
         "loras": _loras(wanted.loras, auto=auto_loras),

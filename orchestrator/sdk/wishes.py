@@ -43,7 +43,8 @@ class Wishes(TypedDict, total=False):
     """The fields of GenerationRequest but for the prompt, and shorter ways to say them.
 
     `loras`: names, (name, weight), or "auto" or "none". `start`, `mask`: a picture, or the
-    core model. `improve`: "faces", a mask, or several. `enlarge`: a factor; 1 is none. `size`: a
+    core model. `improve`: "faces", a mask, or several. `enlarge`: a factor, or None for
+    what is drawn as it is. `size`: a
     word, "768x512", or (768, 512).
     """
 
@@ -141,7 +142,7 @@ def improve(given: Any, upload: Upload, amount: str = "normal", faces: Sequence[
 def enlarge(given: Any) -> Any:
     """The request's `enlarge`."""
     if isinstance(given, int | float) and not isinstance(given, bool):
-        return {"factor": given} if given != 1 else None
+        return {"factor": given} if given != 1 else "auto"
     return _plain(given)
 
 

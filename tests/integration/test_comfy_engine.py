@@ -24,7 +24,7 @@ from kizy.core.errors import InputError
 from kizy.core.job import Artifact, Event, new_job_id
 from kizy.core.picture_files import read_plan
 from kizy.core.plan import DrawStage, EnlargeStage, Plan, SecondPassStage, Stage
-from kizy.core.request import GenerationRequest
+from kizy.core.request import Enlarge, GenerationRequest, StartPicture
 from kizy.orchestrator.app import App
 from kizy.orchestrator.engines.comfy.client import ComfyClient
 from kizy.orchestrator.engines.comfy.events import Done
@@ -339,6 +339,37 @@ def larger(plan: Plan, stage: Stage) -> Plan:
 def test_the_packs_own_enlarger_enlarges(studio: Studio) -> None:
     drawn = studio.draw(larger(studio.plan(), EnlargeStage(factor=2, model=ENLARGER)))
     assert "ImageUpscaleWithModel" in drawn.classes
+
+
+@pytest.mark.parametrize(("options", "side"), [({}, 1024), ({"size": "256x256"}, 512)])
+def test_the_starter_is_enlarged_to_twice_what_it_is_saved_at(
+    app: App, options: dict[str, Any], side: int
+) -> None:
+    wish = {"model": "starter", "engine": "comfyui", "steps": 2, "seed": 1, **options}
+    request = GenerationRequest(prompt="a fox", enlarge=Enlarge(factor=2), **wish)
+    artifacts = [e.artifact for e in events_of(app, request) if e.kind == "artifact"]
+    assert [(x.width, x.height) for x in artifacts] == [(side, side)]
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_start_picture_of_strength_0_is_kept(app: App, tmp_path: Path, factor: int) -> None:
+    given = tmp_path / "given.png"
+    Image.effect_noise((90, 60), 80).convert("RGB").save(given)
+    request = GenerationRequest(
+        prompt="a fox",
+        model="starter",
+        engine="comfyui",
+        start=StartPicture(picture=str(given), strength=0),
+        enlarge=Enlarge(factor=factor),
+    )
+    (saved,) = (e.artifact.path for e in events_of(app, request) if e.kind == "artifact")
+    assert pixels_of(Path(saved)).shape == (60 * factor, 90 * factor, 3)
+    if factor == 1:
+        assert (pixels_of(Path(saved)) == pixels_of(given)).all()
+
+
+def events_of(app: App, request: GenerationRequest) -> list[Event]:
+    return list(app.follow(app.start(app.plan(request))))
 
 
 def test_a_second_pass_draws_at_a_larger_size(studio: Studio) -> None:

@@ -119,7 +119,7 @@ class TestWords:
             improving.improvements(None, "normal", ["a king"])
 
     @pytest.mark.parametrize(
-        ("text", "wanted"), [("auto", "auto"), ("2", {"factor": 2}), ("1", None)]
+        ("text", "wanted"), [("auto", "auto"), ("2", {"factor": 2}), ("1", "auto")]
     )
     def test_an_enlargement_is_a_factor(self, text: str, wanted: object) -> None:
         assert improving.enlargement(text) == wanted

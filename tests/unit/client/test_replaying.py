@@ -29,6 +29,8 @@ WISHES: list[dict[str, Any]] = [
     {"prompt": "a red fox, cartoon", "size": "portrait", "seed": 3, "steps": 7},
     {"prompt": "a red fox", "size": "192x128", "enlarge": None, "guidance": 5.5},
     {"prompt": "a red fox", "style": "flat sticker", "enlarge": {"factor": 2.0}, "count": 2},
+    {"prompt": "a red fox", "enlarge": {"factor": 4.0}},
+    {"prompt": "a red fox", "size": "wide", "enlarge": {"factor": 8.0}},
     {"prompt": "a red fox", "sampler": "euler", "quality": "best", "negative": "rain"},
 ]
 

@@ -239,3 +239,65 @@ def test_a_wish_that_is_met_is_not_called_nearest() -> None:
 def test_every_family_draws_its_native_size_by_default() -> None:
     for of in load_families().values():
         assert drawn(sized("auto", of)) == (of.native_width, of.native_height)
+
+
+SHAPES = [
+    {},
+    {"raw": True},
+    {"asked": "portrait"},
+    {"asked": "256x256"},
+    {"start": (500, 500)},
+    {"start": (512, 512), "exact": True},
+    {"start": (97, 131), "exact": True},
+    {"start": (1000, 700), "asked": "square"},
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("of", list(load_families().values()), ids=list(load_families()))
+@pytest.mark.parametrize("factor", [1.5, 2, 4])
+def test_enlarging_multiplies_what_would_be_saved_without_it(of, shape, factor) -> None:
+    options = {"asked": "auto", "of": of} | shape
+    without, grown = sized(**options), sized(**options, enlarge=Enlarge(factor=factor))
+    width, height = saved(without)
+    assert saved(grown) == (round(width * factor), round(height * factor))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("of", [STARTER, SD15, SDXL])
+def test_the_same_is_drawn_however_large_it_is_saved(of, shape) -> None:
+    options = {"asked": "auto", "of": of} | shape
+    assert drawn(sized(**options)) == drawn(sized(**options, enlarge=Enlarge(factor=4)))
+
+
+def test_once_as_large_is_as_without() -> None:
+    assert sized("auto", enlarge=Enlarge(factor=1)) == sized("auto")
+
+
+def test_enlarging_beyond_what_may_be_saved_is_refused_with_what_may() -> None:
+    with pytest.raises(InputError, match="8192 pixels is the limit") as caught:
+        sized("1152x896", SDXL, enlarge=Enlarge(factor=8))
+    assert caught.value.fix == "1152x896 can be enlarged 7.1 times."
+
+
+def test_what_is_too_large_to_draw_can_be_enlarged_to_it() -> None:
+    with pytest.raises(InputError) as caught:
+        sized("2048x2048", SD15)
+    assert "--size 1024x1024 --enlarge 2" in caught.value.fix
+    assert saved(sized("1024x1024", SD15, enlarge=Enlarge(factor=2))) == (2048, 2048)
+
+
+def test_a_start_picture_that_is_stretched_is_told() -> None:
+    assert "1000x500, is stretched" in sized("square", SD15, start=(1000, 500)).why
+    assert "stretched" not in sized("square", SD15, start=(700, 700)).why
+
+
+def test_a_start_picture_that_was_larger_is_told() -> None:
+    assert "2000x2000, was larger" in sized("auto", SD15, start=(2000, 2000)).why
+    assert "larger" not in sized("auto", STARTER, start=(512, 512)).why
+
+
+def test_a_size_under_a_mask_is_told_to_be_that_of_drawing() -> None:
+    size = sized("256x256", start=(300, 200), exact=True)
+    assert saved(size) == (300, 200)
+    assert "256x256" in size.why

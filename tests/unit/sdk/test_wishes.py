@@ -52,7 +52,7 @@ def test_loras(given: Any, wanted: Any) -> None:
     [
         ("auto", "auto"),
         (None, None),
-        (1, None),
+        (1, "auto"),
         (2, Enlarge(factor=2)),
         (1.5, Enlarge(factor=1.5)),
         (Enlarge(factor=3), Enlarge(factor=3)),
