@@ -227,8 +227,11 @@ class Family(Frozen):
     ComfyUI's names. `guidance` is the scale of classifier-free guidance if `guidance_kind` is
     "cfg"; "distilled": the model takes it as an input and cfg stays 1; "none": cfg stays 1.
     `latent_factor`: pixels to a latent, a side.
-    `prompt_tokens`: what the text encoders read. `enlarge`: factor that a picture is saved at
-    unless asked otherwise. `embedded`: Kizy draws it in its own process.
+    `prompt_tokens`: what the text encoders read at once, or were trained on. `long_prompts`: what
+    is longer is left out ("cut"), goes on in further rows of so many ("rows"), or is read as a
+    whole, though the model was made for no more ("whole"). BREAK parts rows alone. `enlarge`:
+    factor that a picture is saved at unless asked otherwise. `embedded`: Kizy draws it in its own
+    process.
     `variants`: well-known fine-tunes, which need other prompts. `quality_tags`: what its prompts
     begin with.
     """
@@ -252,6 +255,7 @@ class Family(Frozen):
     prompt_style: Literal["caption", "phrases", "sentences", "tags"]
     quality_tags: str = ""
     prompt_tokens: int = Field(ge=1)
+    long_prompts: Literal["cut", "rows", "whole"] = "whole"
     text_encoders: tuple[str, ...]
     latent_channels: int = Field(ge=1)
     latent_factor: int = Field(ge=1)

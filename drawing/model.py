@@ -15,13 +15,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the prompts mean to the UNet. Each tensor has 1 row."""
+    """What the prompts mean to the UNet. Each tensor has 1 row, of any number of tokens."""
 
     positive: torch.Tensor
     negative: torch.Tensor
     # SDXL's pooled text and sizes, for the prompt and for the negative prompt.
     positive_extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
     negative_extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """What one text means to the UNet, 1 row each; `extra`: SDXL's pooled text and sizes."""
+
+    states: torch.Tensor
+    extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 class DrawModel(ABC):
@@ -50,7 +58,17 @@ class DrawModel(ABC):
 
     @abstractmethod
     def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:
-        """Conditioning of a prompt; width and height in pixels (SDXL is told them)."""
+        """Conditioning of a prompt; width and height in pixels (SDXL is told them).
+
+        Weights, escapes and BREAK are those of `language.prompt_syntax`. The two may differ in
+        their number of tokens. Raises InputError `request_invalid`.
+        """
+
+    @abstractmethod
+    def encode_caption(self, caption: str, width: int, height: int) -> TextStates:
+        """What a caption means as a training shows it: letter by letter, without weights, cut at
+        what the encoder reads at once.
+        """
 
     @abstractmethod
     def predict(

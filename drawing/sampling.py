@@ -111,7 +111,7 @@ def _guided(
     c = conditioning
     if settings.guidance == 1.0:
         return model.predict(scaled, t, c.positive, c.positive_extra)
-    if settings.split_guidance:
+    if settings.split_guidance or c.negative.shape != c.positive.shape:
         negative = model.predict(scaled, t, c.negative, c.negative_extra)
         positive = model.predict(scaled, t, c.positive, c.positive_extra)
     else:

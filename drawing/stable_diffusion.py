@@ -11,9 +11,10 @@ import torch
 
 from ..core.errors import ModelFileError
 from ..core.out_of_memory import is_out_of_memory
+from .clip_text import last_layer, layer_before
 from .loras import kohya_weights
 from .memory import OWN_MEMORY, Placement
-from .model import Conditioning, DrawModel
+from .model import Conditioning, DrawModel, TextStates
 
 # Linear latents-to-RGB maps in 0 to 1, as ComfyUI's latent_formats has them for -1 to 1.
 _PREVIEW = {
@@ -79,28 +80,41 @@ class StableDiffusionModel(DrawModel):
             self.pipe.unet = self.unet
 
     def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:
+        positive = self._encoded(prompt, width, height)
+        unconditional = self._encoded(negative, width, height)
+        return Conditioning(
+            positive.states, unconditional.states, positive.extra, unconditional.extra
+        )
+
+    def _encoded(self, prompt: str, width: int, height: int) -> TextStates:
+        pipe = self.pipe
         with torch.inference_mode():
             if not self._xl:
-                positive, unconditional = self.pipe.encode_prompt(
-                    prompt, self.device, 1, True, negative
+                return TextStates(
+                    last_layer(prompt, pipe.tokenizer, pipe.text_encoder, self.device)
                 )
-                return Conditioning(positive, unconditional)
-            parts = self.pipe.encode_prompt(
-                prompt,
-                device=self.device,
-                do_classifier_free_guidance=True,
-                negative_prompt=negative,
-            )
-        positive, unconditional, pooled, pooled_negative = parts
+            first, _ = layer_before(prompt, pipe.tokenizer, pipe.text_encoder, self.device)
+            other, pooled = layer_before(prompt, pipe.tokenizer_2, pipe.text_encoder_2, self.device)
+            # Both read the same text, but their tokenizers may be of different vocabularies.
+            length = min(first.shape[1], other.shape[1])
+            states = torch.cat([first[:, :length], other[:, :length]], -1)
+            return self._sized(states, pooled, width, height)
+
+    def _sized(
+        self, states: torch.Tensor, pooled: torch.Tensor, width: int, height: int
+    ) -> TextStates:
         # SDXL's size conditioning: original size, crop corner, target size (paper, section 2.2).
         ids = torch.tensor([[height, width, 0, 0, height, width]], device=self.device)
-        time_ids = ids.to(self.dtype)
-        return Conditioning(
-            positive,
-            unconditional,
-            {"text_embeds": pooled, "time_ids": time_ids},
-            {"text_embeds": pooled_negative, "time_ids": time_ids},
-        )
+        return TextStates(states, {"text_embeds": pooled, "time_ids": ids.to(self.dtype)})
+
+    def encode_caption(self, caption: str, width: int, height: int) -> TextStates:
+        with torch.inference_mode():
+            if not self._xl:
+                return TextStates(self.pipe.encode_prompt(caption, self.device, 1, False)[0])
+            states, _, pooled, _ = self.pipe.encode_prompt(
+                caption, device=self.device, do_classifier_free_guidance=False
+            )
+            return self._sized(states, pooled, width, height)
 
     def predict(
         self,

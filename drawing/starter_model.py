@@ -18,7 +18,7 @@ from ..starter.architecture import (
     build_unet,
 )
 from .loras import kohya_weights
-from .model import Conditioning, DrawModel
+from .model import Conditioning, DrawModel, TextStates
 
 
 class StarterModel(DrawModel):
@@ -40,8 +40,11 @@ class StarterModel(DrawModel):
         self.size = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
 
     def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:
-        states = language.encode([prompt, negative]).to(self.device)
+        states = language.encode_weighed([prompt, negative]).to(self.device)
         return Conditioning(states[:1], states[1:])
+
+    def encode_caption(self, caption: str, width: int, height: int) -> TextStates:
+        return TextStates(language.encode([caption, ""]).to(self.device)[:1])
 
     def predict(
         self,

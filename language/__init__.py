@@ -1,4 +1,4 @@
-"""What a sentence means: `embed` for search, `encode` for the starter's prompts.
+"""What a sentence means: `embed` for search, `encode` and `encode_weighed` for the starter.
 
 Needs torch, transformers and tokenizers (extra `local`, or ComfyUI's environment); `available()`
 says whether they are there, without importing them.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from .encoder import PROMPT_TOKENS, WIDTH, embed, encode, release
+from .encoder import PROMPT_TOKENS, WIDTH, embed, encode, encode_weighed, release
 
-__all__ = ["PROMPT_TOKENS", "WIDTH", "available", "embed", "encode", "release"]
+__all__ = ["PROMPT_TOKENS", "WIDTH", "available", "embed", "encode", "encode_weighed", "release"]
 
 
 def available() -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.cores import all_cores
+from .chunks import Marks, Row, moved, rows, weighed
+from .prompt_syntax import segments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +23,9 @@ PROMPT_TOKENS = 32
 """Tokens of an encoded prompt, start and end marks included; longer prompts are cut."""
 
 WIDTH = 384
+
+MARKS = Marks(start=101, end=102, pad=0, length=PROMPT_TOKENS)
+"""[CLS], [SEP] and [PAD] in BERT's vocabulary (bert-base-uncased, vocab.txt)."""
 
 # From the model's own config.json.
 BERT_CONFIG: dict[str, Any] = {
@@ -89,6 +94,34 @@ class Encoder:
             tokens = self._tokens(prompts[start : start + BATCH], PROMPT_TOKENS)
             parts.append(self._states(*_padded(tokens, PROMPT_TOKENS)))
         return torch.cat(parts)
+
+    def encode_weighed(self, prompts: Sequence[str]) -> torch.Tensor:
+        """As `encode`, but with weights and escapes as ComfyUI reads them (`prompt_syntax`).
+
+        What does not fit into the first row of tokens is left out. Raises InputError
+        `request_invalid`.
+        """
+        import torch
+
+        found = [self.row(prompt) for prompt in prompts]
+        ids = [[token for token, _ in row] for row in found]
+        if weighed(found):
+            ids.append(MARKS.empty)
+        tokens = torch.tensor(ids)
+        # As ComfyUI masks them: up to the first end mark.
+        ends = (tokens == MARKS.end).int().argmax(1, keepdim=True)
+        states = self._states(tokens, (torch.arange(PROMPT_TOKENS) <= ends).long())
+        if not weighed(found):
+            return states
+        return moved(states[:-1], states[-1], found)
+
+    def row(self, prompt: str) -> Row:
+        """The tokens of a prompt that are read, with their weights."""
+
+        def tokenize(text: str) -> list[int]:
+            return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+        return rows(segments(prompt), tokenize, MARKS)[0]
 
     def count_tokens(self, prompt: str) -> int:
         """How many tokens a prompt takes, start and end marks included."""
@@ -180,6 +213,12 @@ def embed(sentences: Sequence[str]) -> np.ndarray:
 def encode(prompts: Sequence[str]) -> torch.Tensor:
     """Token states of prompts; see `Encoder.encode`."""
     return encoder().encode(prompts)
+
+
+@all_cores()
+def encode_weighed(prompts: Sequence[str]) -> torch.Tensor:
+    """Token states of prompts with weights; see `Encoder.encode_weighed`."""
+    return encoder().encode_weighed(prompts)
 
 
 def release() -> None:

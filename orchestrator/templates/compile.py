@@ -17,6 +17,7 @@ from ...core.plan import (
     PlannedControl,
     SecondPassStage,
 )
+from ...language.prompt_syntax import parts
 from .control import control_file
 from .library import fragment, missing_model, model_name, plan_family
 from .mask_fragment import softness
@@ -99,6 +100,7 @@ class _Compiler:
             raise PictureError("mask_unusable", "A mask needs the picture that it lies on.")
         self._require(self._template)
         work = Assembly.begin(self._template, self._base_values(prefix))
+        self._further_parts(work)
         self._loras(work)
         if plan.start is not None:
             picture = self._upload(plan.start.picture)
@@ -137,7 +139,7 @@ class _Compiler:
         values: dict[str, Any] = {
             "model": self._model(),
             **self._companions(),
-            "prompt": plan.prompt,
+            "prompt": self._parts(plan.prompt)[0],
             "width": plan.width,
             "height": plan.height,
             "seed": plan.seed,
@@ -148,7 +150,7 @@ class _Compiler:
             "prefix": prefix,
         }
         # Not every family reads a negative prompt or is guided.
-        may = {"negative": plan.negative, "guidance": plan.guidance}
+        may = {"negative": self._parts(plan.negative)[0], "guidance": plan.guidance}
         known = self._template.parameters
         return {**values, **{name: value for name, value in may.items() if name in known}}
 
@@ -177,6 +179,15 @@ class _Compiler:
                 raise model_missing(self._server, what, name, listed, folder, self._family)
             values[parameter] = found
         return values
+
+    def _parts(self, prompt: str) -> tuple[str, ...]:
+        """What BREAK parts, which to ComfyUI itself is a word: encoded one by one."""
+        return parts(prompt) if self._family.long_prompts == "rows" else (prompt,)
+
+    def _further_parts(self, work: Assembly) -> None:
+        for port, prompt in (("positive", self._plan.prompt), ("negative", self._plan.negative)):
+            for words in self._parts(prompt)[1:]:
+                self._splice(work, f"part-{port}", {"words": words})
 
     def _loras(self, work: Assembly) -> None:
         for lora in self._plan.loras:

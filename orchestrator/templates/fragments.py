@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from .build import to_template
 from .graph import Graph, Node, Output
 from .node_types import NODE_TYPES
@@ -77,6 +79,30 @@ def lora() -> Template:
             apply, lora="lora_name", model_weight="strength_model", clip_weight="strength_clip"
         ),
         ports={"model": apply[0], "clip": apply[1]},
+    )
+
+
+def further_part(port: Literal["positive", "negative"]) -> Template:
+    """One more part of a prompt (what BREAK parts), encoded by itself; spliced in once for each.
+
+    Its tokens follow those of the parts before; what is pooled stays the first part's.
+    """
+    graph = Graph()
+    with graph.group("Prompt"):
+        encode = graph.add("CLIPTextEncode", "Next part", text="", clip=graph.take("clip"))
+        both = graph.add(
+            "ConditioningConcat",
+            "Parts one behind the other",
+            conditioning_to=graph.take(port),
+            conditioning_from=encode[0],
+        )
+    return to_template(
+        graph,
+        id=f"fragment-part-{port}",
+        title=f"Further part of the {port} prompt",
+        task="part",
+        parameters=places(encode, words="text"),
+        ports={port: both[0]},
     )
 
 

@@ -17,6 +17,8 @@ _TABLE = {
     "LoraLoader": "model:MODEL clip:CLIP lora_name:COMBO strength_model:FLOAT"
     " strength_clip:FLOAT -> MODEL CLIP",
     "CLIPTextEncode": "text:STRING clip:CLIP -> CONDITIONING",
+    "ConditioningConcat": "conditioning_to:CONDITIONING conditioning_from:CONDITIONING"
+    " -> CONDITIONING",
     "ConditioningZeroOut": "conditioning:CONDITIONING -> CONDITIONING",
     "FluxGuidance": "conditioning:CONDITIONING guidance:FLOAT -> CONDITIONING",
     "FluxKontextImageScale": "image:IMAGE -> IMAGE",

@@ -8,6 +8,7 @@ from .build import text_to_image_templates
 from .fragments import (
     control,
     enlarge,
+    further_part,
     lora,
     reference,
     resize,
@@ -25,6 +26,8 @@ def files() -> dict[Path, str]:
     templates = [
         *text_to_image_templates(),
         lora(),
+        further_part("positive"),
+        further_part("negative"),
         start(),
         reference(),
         mask(soft=False),

@@ -87,9 +87,9 @@ def cache_texts(
     for caption, size in wanted:
         if (caption, size) in found:
             continue
-        known = model.encode(caption, "", *size)
-        extra = {name: value.cpu().clone() for name, value in known.positive_extra.items()}
-        found[caption, size] = Text(known.positive.cpu().clone(), extra)
+        known = model.encode_caption(caption, *size)
+        extra = {name: value.cpu().clone() for name, value in known.extra.items()}
+        found[caption, size] = Text(known.states.cpu().clone(), extra)
     return found
 
 

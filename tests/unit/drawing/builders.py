@@ -11,7 +11,7 @@ from kizy.core.plan import InputPicture, ModelFile, Plan, PlannedLora
 from kizy.drawing.cache import ModelCache
 from kizy.drawing.cancel import CancelToken
 from kizy.drawing.drawer import Drawer
-from kizy.drawing.model import Conditioning, DrawModel
+from kizy.drawing.model import Conditioning, DrawModel, TextStates
 from kizy.starter.architecture import SCHEDULER_CONFIG
 from PIL import Image
 from safetensors.torch import save_file
@@ -41,6 +41,9 @@ class FakeModel(DrawModel):
 
     def encode(self, prompt: str, negative: str, width: int, height: int) -> Conditioning:
         return Conditioning(torch.zeros(1, 2, 4), torch.zeros(1, 2, 4))
+
+    def encode_caption(self, caption: str, width: int, height: int) -> TextStates:
+        return TextStates(torch.zeros(1, 2, 4))
 
     def predict(
         self,

@@ -82,6 +82,14 @@ def test_the_prompt_and_the_negative_prompt_change_the_picture(app: App, name: s
     assert (pixels(drawn(app, model=name, guidance=7, negative="rain")) != plain).any()
 
 
+@pytest.mark.parametrize("name", FAMILIES.values())
+def test_weights_parts_and_the_end_of_a_long_prompt_change_the_picture(app: App, name: str) -> None:
+    long = "a red fox in the snow, " * 8
+    prompts = ["fox", "(fox:1.3)", "fox BREAK a tree", f"{long}cartoon", f"{long}flat"]
+    drawings = [pixels(drawn(app, model=name, guidance=7, prompt=prompt)) for prompt in prompts]
+    assert len({drawing.tobytes() for drawing in drawings}) == len(prompts)
+
+
 @pytest.mark.parametrize(
     "sampler", ["euler", "euler_ancestral", "dpmpp_2m", "dpmpp_2m_sde", "heun"]
 )

@@ -7,9 +7,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from kizy.language import PROMPT_TOKENS, WIDTH, available, embed, encode  # noqa: E402
+from kizy.language import (  # noqa: E402
+    PROMPT_TOKENS,
+    WIDTH,
+    available,
+    embed,
+    encode,
+    encode_weighed,
+)
 from kizy.language.encoder import BATCH, TOKENIZER_FILE, alike, encoder  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
+
+from tests.fakes import comfyui_text  # noqa: E402
 
 
 def test_what_it_needs_is_here() -> None:
@@ -110,3 +119,44 @@ def test_prompts_are_cut_and_padded_as_the_tokenizers_library_does(sentence: str
             .last_hidden_state
         )
     assert torch.equal(encode([sentence]), states)
+
+
+PLAIN_PROMPTS = ["a red fox", "", "a fox, 3d render", "one two three four five six seven " * 6]
+
+
+def test_prompts_without_syntax_have_the_very_states_of_their_letters() -> None:
+    assert torch.equal(encode_weighed(PLAIN_PROMPTS), encode(PLAIN_PROMPTS))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a (red:1.3) fox, 3d render",
+        "(a (blue) fox:0.4), [tree]",
+        "a fox, (" + "one two three four five six seven eight nine ten " * 3 + ":1.2)",
+        " ".join(["(one two three:1.1)"] * 11),
+    ],
+)
+def test_weights_are_read_by_comfyuis_formula(prompt: str) -> None:
+    tokenizer = Tokenizer.from_file(str(TOKENIZER_FILE))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+
+    def tokenize(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False).ids
+
+    def states(ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = torch.tensor(ids)
+        mask = torch.tensor([[int(102 not in row[:at]) for at in range(32)] for row in ids])
+        return encoder()._states(tokens, mask), tokens
+
+    marks = (101, 102, 0)
+    first = comfyui_text.token_rows(prompt, tokenize, *marks, 32)[:1]
+    expected, _ = comfyui_text.encoded(first, states, *marks)
+    torch.testing.assert_close(encode_weighed([prompt]), expected, atol=1e-5, rtol=0)
+
+
+def test_an_escaped_parenthesis_is_a_letter_of_a_prompt() -> None:
+    assert torch.equal(encode_weighed([r"a fox \(animal\)"]), encode(["a fox (animal)"]))
+    weighed = encode_weighed(["a fox (animal)"])
+    assert not torch.allclose(weighed, encode(["a fox (animal)"]))

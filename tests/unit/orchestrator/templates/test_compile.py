@@ -269,3 +269,34 @@ def test_a_template_of_another_family_is_refused(make_plan: MakePlan, server: Se
     with pytest.raises(EngineError) as caught:
         compile_plan(make_plan("sdxl"), load_templates()["sd15-checkpoint"], server)
     assert caught.value.code == "template_invalid"
+
+
+def test_what_break_parts_is_encoded_one_by_one(make_plan: MakePlan, server: ServerFacts) -> None:
+    plan = make_plan(
+        "sdxl",
+        prompt="a fox BREAK a (tree:1.2) BREAK snow",
+        negative="blurry BREAK dark",
+        loras=(("nadia", 0.8),),
+        controls=("canny",),
+    )
+    compiled = compiled_on(server, plan)
+    assert problems(compiled.graph, server) == []
+    words = [n["inputs"]["text"] for n in compiled.graph.values() if "text" in n["inputs"]]
+    assert words == ["a fox", "blurry", "a (tree:1.2)", "snow", "dark"]
+    last = "Parts one behind the other"
+    assert source(compiled, "Apply ControlNet", "positive") == f"{last} 2"
+    assert source(compiled, f"{last} 2", "conditioning_to") == last
+    assert source(compiled, last, "conditioning_to") == "Positive prompt"
+    assert source(compiled, "Apply ControlNet", "negative") == f"{last} 3"
+    assert source(compiled, f"{last} 3", "conditioning_to") == "Negative prompt"
+    assert source(compiled, "Next part", "clip") == "Apply LoRA"
+
+
+@pytest.mark.parametrize("name", ["flux1-dev", "sd35", "starter"])
+def test_families_without_rows_have_one_part(
+    name: str, make_plan: MakePlan, server: ServerFacts
+) -> None:
+    compiled = compiled_on(server, make_plan(name, prompt="a fox BREAK a tree"))
+    words = [n["inputs"]["text"] for n in compiled.graph.values() if "text" in n["inputs"]]
+    assert words[0] == "a fox BREAK a tree"
+    assert "Next part" not in titles(compiled)
