@@ -6,6 +6,7 @@ every text encoder there.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ..language.encoder import BERT_CONFIG, MODEL_FILE, PROMPT_TOKENS, TOKENIZER_FILE, WIDTH
@@ -15,6 +16,11 @@ from .word_pieces import END, PAD, START, WordPieces
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger(__name__)
+
+READ = PROMPT_TOKENS - 2
+"""Tokens beside the two marks."""
 
 NAME = "minilm"
 """What ComfyUI calls the encoder in its state dict and in its options."""
@@ -41,7 +47,17 @@ class MiniLMTokenizer(SDTokenizer):
         self, text: str, return_word_ids: bool = False, **options: Any
     ) -> list[list[tuple[Any, ...]]]:
         """One row of 32 (token, weight); ComfyUI would go on in further rows."""
-        return super().tokenize_with_weights(text, return_word_ids, **options)[:1]
+        rows = super().tokenize_with_weights(text, return_word_ids, **options)
+        if len(rows) > 1:
+            _log.warning("Kizy Starter reads %d tokens; left out: %s", READ, self._words(rows[1:]))
+        return rows[:1]
+
+    def _words(self, rows: list[list[tuple[Any, ...]]]) -> str:
+        """What further rows say, in word pieces put together."""
+        marks = (START, END, PAD)
+        tokens = [entry[0] for row in rows for entry in row]
+        pieces = [self.inv_vocab[t] for t in tokens if isinstance(t, int) and t not in marks]
+        return " ".join(pieces).replace(" ##", "")
 
 
 class StarterTokenizer(SD1Tokenizer):

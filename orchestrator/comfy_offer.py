@@ -138,6 +138,7 @@ class ComfyOffer:
             enlarger=enlarger,
             controls=True,
             second_pass=True,
+            embeddings=True,
         )
 
     def _named(self, asked: str) -> ModelEntry:

@@ -11,7 +11,7 @@ from ..catalog.card_words import describe
 from ..catalog.cards import key_of
 from ..catalog.loras import file_sha256, read_lora
 from ..catalog.models import ModelEntry
-from ..catalog.select import Choice, Named, Picked, Refused
+from ..catalog.select import Choice, Named, Picked, Refused, missing_triggers
 from ..core.errors import KizyError, ModelFileError, StorageError, UnknownNameError
 from ..core.plan import ModelFile
 from ..core.request import GenerationRequest, LoraChoice
@@ -157,6 +157,9 @@ def _chosen(picked: Picked, reach: Reach) -> ChosenLora:
         clip_weight=picked.clip_weight,
         why=picked.why,
         is_style=describe(picked.card).kind == "style",
+        spoken=tuple(
+            word for word in missing_triggers("", picked.card) if word not in picked.triggers
+        ),
     )
 
 

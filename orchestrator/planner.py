@@ -25,6 +25,7 @@ from ..core.plan import (
 )
 from ..core.request import Enlarge, GenerationRequest
 from .planning.no_effect import idle_options, keeps_start, steps_for, stretched
+from .planning.prompts import Added, CountTokens, Reader, negative_words, worded
 from .sizes import Size, kept_size, plan_size
 from .stages import all_stages
 
@@ -59,7 +60,7 @@ class PictureFacts:
 class ChosenLora:
     """A LoRA that is drawn with. `triggers`: words to add to the prompt, which lacks them.
 
-    `is_style`: it brings a manner of drawing.
+    `is_style`: it brings a manner of drawing. `spoken`: trigger words that the prompt holds.
     """
 
     file: ModelFile
@@ -68,6 +69,7 @@ class ChosenLora:
     clip_weight: float
     why: str
     is_style: bool = False
+    spoken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ class EngineFacts:
     """Where it is drawn and why there. `enlarger`: None if nothing there enlarges.
 
     `controls`: the engine steers by control maps. `second_pass`: it can draw a large picture
-    small first, and then again at its size, which keeps its shapes whole.
+    small first, and then again at its size, which keeps its shapes whole. `embeddings`: it reads
+    `embedding:NAME` in prompts. `count_tokens`: by the model's tokenizer, where it is at hand.
     """
 
     kind: str
@@ -98,6 +101,8 @@ class EngineFacts:
     enlarger: ModelFile | None = None
     controls: bool = False
     second_pass: bool = False
+    embeddings: bool = False
+    count_tokens: CountTokens | None = None
 
 
 @dataclass(frozen=True)
@@ -147,11 +152,18 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
     steps = _steps(request, family, start, reasons)
     sampler = _sampler(request, choices, reasons)
     plain = sampler in engine.plain_samplers and family.scheduler in SPACED_BY_NOISE
-    prompt = _prompt(request, choices, loras)
-    _warn_of_length(prompt, family, reasons)
-    width, height, stages = all_stages(
-        request, choices, size, steps, lambda line: _worded(line, choices, loras), reasons
-    )
+    reader = Reader(family, engine.embeddings and family.long_prompts != "cut", engine.count_tokens)
+    added = _added(choices)
+
+    def said(words: str) -> str:
+        text, told = worded(words, added, reader)
+        reasons.extend(reason for reason in told if reason not in reasons)
+        return text
+
+    prompt = said(request.prompt)
+    negative, told = negative_words(_negative(request, family, reasons), reader)
+    reasons += told
+    width, height, stages = all_stages(request, choices, size, steps, said, reasons)
     reasons += idle_options(request, family, start.strength if start is not None else 1.0)
     maps = zip(request.controls, choices.controls, strict=True)
     reasons += stretched([(c.kind, f.width, f.height) for c, f in maps], size.width, size.height)
@@ -159,7 +171,7 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
         engine=engine.kind,
         request_prompt=request.prompt,
         prompt=prompt,
-        negative=_negative(request, family, reasons),
+        negative=negative,
         family=family.id,
         model=ModelFile(
             name=choices.model.name,
@@ -192,6 +204,15 @@ def refuse_unavailable(request: GenerationRequest) -> None:
         raise InputError("feature_unavailable", "Kizy draws no videos yet.")
     if request.mask is not None and request.start is None:
         raise PictureError("mask_unusable", "A mask needs the picture that it lies on (--start).")
+
+
+def _added(choices: Choices) -> Added:
+    chosen = choices.loras.loras
+    return Added(
+        style=None if choices.style_in_prompt else choices.style,
+        triggers=tuple(word for lora in chosen for word in lora.triggers),
+        spoken=tuple(word for lora in chosen for word in lora.spoken),
+    )
 
 
 def _loras(choices: Choices, reasons: list[Reason]) -> list[PlannedLora]:
@@ -310,28 +331,6 @@ def _seed(request: GenerationRequest, choices: Choices, reasons: list[Reason]) -
     why = "rolled for you; give it with --seed to draw the same again"
     reasons.append(Reason(choice="seed", value=str(choices.seed), why=why))
     return choices.seed
-
-
-def _prompt(request: GenerationRequest, choices: Choices, loras: list[PlannedLora]) -> str:
-    return _worded(request.prompt, choices, loras)
-
-
-def _worded(prompt: str, choices: Choices, loras: list[PlannedLora]) -> str:
-    """Words as the family wants a prompt, in the style and with the triggers of the LoRAs."""
-    quality = choices.family.quality_tags
-    if quality and quality.split(",")[0].casefold() not in prompt.casefold():
-        prompt = f"{quality}, {prompt}"
-    if choices.style is not None and not choices.style_in_prompt:
-        prompt = choices.style.added_to(prompt)
-    return ", ".join([prompt, *(word for lora in loras for word in lora.triggers)])
-
-
-def _warn_of_length(prompt: str, family: Family, reasons: list[Reason]) -> None:
-    """A word is a token or more: with more words than tokens, the end is surely not read."""
-    words = len(prompt.split())
-    if words > family.prompt_tokens - 2:
-        why = f"{family.name} reads about {family.prompt_tokens - 2} words; the rest is left out"
-        reasons.append(Reason(choice="prompt", value=f"{words} words", why=why))
 
 
 def _inputs(
