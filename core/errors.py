@@ -570,7 +570,7 @@ _TABLE = [
     (
         "origin_refused",
         "InputError",
-        "A web page of another address tried to use the server.",
+        "Without a key only this machine is answered, by its own address, and pages of the server itself.",
         "Call the server by the address that it listens on, or with a key.",
     ),
     (

@@ -152,11 +152,22 @@ def _require_own_address(headers: Mapping[str, str]) -> None:
     """Raises InputError `origin_refused`."""
     host = headers.get("host", "")
     if not is_loopback(_host_of(f"//{host}")):
-        raise InputError("origin_refused", f'The request is meant for "{host[:100]}".')
-    origin = headers.get("origin")
-    if origin is not None and _authority(origin) != _authority(f"http://{host}"):
-        message = f'A web page of "{origin[:100]}" sent the request.'
+        named = f'asks for the host "{host[:100]}"' if host else "names no host"
+        message = f"The request {named}, which is no name of this machine for itself."
         raise InputError("origin_refused", message)
+    origin = headers.get("origin")
+    if origin is not None and not _is_own_page(origin, host):
+        where = "that tells no address" if origin == "null" else f'at "{origin[:100]}"'
+        message = f"The request comes from a page or program {where}, not from this server's own."
+        raise InputError("origin_refused", message)
+
+
+def _is_own_page(origin: str, host: str) -> bool:
+    """Whether a page of this server sent it: by the same name, or another of this machine's."""
+    page, here = _authority(origin), _authority(f"http://{host}")
+    if page is None or here is None or not origin.startswith(("http://", "https://")):
+        return False
+    return page == here or (is_loopback(page[0]) and page[1] == here[1])
 
 
 def _host_of(url: str) -> str:

@@ -97,8 +97,10 @@ def make_api(
         app.include_router(topic.router)
     # The last one is the outermost.
     for part in parts:
-        app.router.routes.append(Route(part.path, part.app, include_in_schema=False))
-    limits = {part.path: part.body_limit for part in parts}
+        # Many write a slash behind it; a redirect would lose a POST's body with some clients.
+        for path in (part.path, f"{part.path}/"):
+            app.router.routes.append(Route(path, part.app, include_in_schema=False))
+    limits = {f"{part.path}{end}": part.body_limit for part in parts for end in ("", "/")}
     app.add_middleware(
         Intake, limit=lambda path: limits.get(path) or body_limit(path, settings.serve), pace=pace
     )

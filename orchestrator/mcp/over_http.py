@@ -89,8 +89,9 @@ def make_http_app(
 
 
 def standalone(app: HttpApp, path: str = "/mcp") -> ASGIApp:
-    """The app as a server of its own, at one path."""
+    """The app as a server of its own, at one path, with or without a slash behind it."""
     from starlette.applications import Starlette
     from starlette.routing import Route
 
-    return Starlette(routes=[Route(path, app)], lifespan=lambda _: app.running())
+    routes = [Route(path, app), Route(f"{path}/", app)]
+    return Starlette(routes=routes, lifespan=lambda _: app.running())

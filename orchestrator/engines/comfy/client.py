@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ....catalog.family import SourceFile
-from ....core.errors import EngineError, KizyError
+from ....core.errors import EngineError
 from ....core.files import replacing, storage_errors
 from ...templates.server import ServerFacts
 from . import jobs, reach
@@ -41,6 +42,8 @@ from .progress import Tracker
 from .timing import Timing
 
 _STOP_TRIES = 20
+MAX_STOPPING = 1000
+"""Jobs that are remembered as being stopped."""
 CATALOG_BYTES = 200_000_000
 """Of what a server tells about its LoRAs."""
 
@@ -66,7 +69,9 @@ class ComfyClient:
         )
         self._costs = CostBook(server_folder(address) / "costs.json")
         self._listeners: dict[str, Listener] = {}
-        self._stopping: set[str] = set()
+        # Jobs that are to be stopped, oldest first: threads that cancel add to them, those that
+        # follow take theirs out. Guarded by the lock, as are the listeners.
+        self._stopping: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
         self._told: tuple[ServerFacts, list[dict[str, Any]]] | None = None
 
@@ -317,10 +322,9 @@ class ComfyClient:
         )
         try:
             yield from follower.run()
-        except KizyError:
-            self._stopping.discard(prompt_id)
-            raise
-        self._stopping.discard(prompt_id)
+        finally:
+            with self._lock:
+                self._stopping.pop(prompt_id, None)
 
     def forget(self, prompt_id: str) -> None:
         """Let the server forget how a job ended, before its id is used again. Raises EngineError.
@@ -334,7 +338,15 @@ class ComfyClient:
 
         A server that does not answer is asked by `follow` later.
         """
-        self._stopping.add(prompt_id)
+        with self._lock:
+            self._stopping[prompt_id] = None
+            # Of what ended at that very moment nobody takes the mark away.
+            while len(self._stopping) > MAX_STOPPING:
+                self._stopping.popitem(last=False)
+        self.ask_to_stop(prompt_id)
+
+    def ask_to_stop(self, prompt_id: str) -> None:
+        """Ask once to stop a job that nobody follows."""
         with contextlib.suppress(EngineError):
             self._jobs.ask_cancel(prompt_id)
 

@@ -47,6 +47,9 @@ PICTURES_A_SERVER = 2
 
 MAX_THREADS = 32
 
+MAX_LEFT_BEHIND = 1000
+"""Jobs that moved away from a server which are remembered, to be stopped there."""
+
 MAX_LOST = 2
 """So often a picture is made again whose finished file was gone."""
 
@@ -81,6 +84,8 @@ class ComfyEngine:
         self._previews, self._away = previews, away
         self._saved: SavedArtifacts = saved or SavedPictures()
         self._started = StartedJobs[Work](lambda work: work.record)
+        # By server, the prompts to stop there when it answers again: threads of jobs add to them
+        # and take them out, under the lock, which also guards what was started.
         self._left_behind: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
@@ -375,7 +380,10 @@ class ComfyEngine:
 
     def _leave_behind(self, name: str, picture: Picture) -> None:
         with self._lock:
-            self._left_behind.setdefault(name, set()).add(picture.prompt_id)
+            left = self._left_behind.setdefault(name, set())
+            # A server that never comes back is asked for none of them.
+            if len(left) < MAX_LEFT_BEHIND:
+                left.add(picture.prompt_id)
 
     def _stop_left_behind(self, client: ComfyClient, now: str) -> None:
         """Jobs that moved away while this server could not be reached are not drawn here, too.
@@ -385,7 +393,7 @@ class ComfyEngine:
         with self._lock:
             prompts = self._left_behind.pop(client.address.name, set())
         for prompt_id in prompts - {now}:
-            client.cancel(prompt_id)
+            client.ask_to_stop(prompt_id)
 
 
 def prompt_of(job_id: str, index: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -136,8 +137,35 @@ def test_a_web_page_of_another_address_is_refused(api: TestClient, origin: str) 
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_a_page_of_the_server_itself_may_ask(api: TestClient) -> None:
-    assert api.get(JOBS, headers={"Origin": "http://127.0.0.1:7433"}).status_code == 200
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]", "LOCALHOST"])
+def test_a_page_of_the_server_itself_may_ask_by_each_name_of_this_machine(
+    api: TestClient, name: str
+) -> None:
+    for host in ("127.0.0.1:7433", "localhost:7433"):
+        headers = {"Origin": f"http://{name}:7433", "Host": host}
+        assert api.get(JOBS, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["vscode-webview://127.0.0.1:7433", "file://", "null", ""])
+def test_what_is_no_page_of_the_web_is_none_of_the_servers(api: TestClient, origin: str) -> None:
+    assert api.get(JOBS, headers={"Origin": origin}).json()["code"] == "origin_refused"
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({"Host": "kizy.local:7433"}, 'asks for the host "kizy.local:7433"'),
+        ({"Host": ""}, "names no host"),
+        ({"Origin": "null"}, "a page or program that tells no address"),
+        ({"Origin": "http://evil.example"}, 'a page or program at "http://evil.example"'),
+    ],
+)
+def test_a_refusal_speaks_of_what_was_there(
+    api: TestClient, headers: dict[str, str], said: str
+) -> None:
+    problem = api.get(JOBS, headers=headers).json()
+    assert said in problem["detail"]
+    assert "page of another address" not in json.dumps(problem)
 
 
 def test_with_a_key_a_page_of_another_address_may_ask(

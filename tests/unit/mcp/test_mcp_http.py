@@ -189,6 +189,12 @@ def test_web_pages_of_others_are_refused_on_loopback(
     assert answer.status_code == status
 
 
+def test_a_slash_behind_the_address_is_no_matter(serving: Serving, service: Any) -> None:
+    url = serving(service)
+    answer = requests.post(f"{url}/", json=HELLO, headers=HEADERS, timeout=LIMIT)
+    assert answer.status_code == 200
+
+
 def test_a_message_over_the_limit_is_refused_unread(serving: Serving, service: Any) -> None:
     url = serving(service)
     headers = {**HEADERS, "Content-Type": "application/json", "Content-Length": str(MAX_BODY + 1)}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kizy.core.errors import CancelledError
-from kizy.orchestrator.engines.comfy.client import ComfyClient
+from kizy.core.errors import CancelledError, EngineError
+from kizy.orchestrator.engines.comfy.client import MAX_STOPPING, ComfyClient
 
 from tests.fakes.comfyui import FakeComfyUI
 from tests.fakes.comfyui_following import done_of
@@ -109,3 +109,37 @@ def test_stopping_while_the_server_is_away_does_not_raise(
 ) -> None:
     fake.stop()
     client.cancel(new_id())
+
+
+def test_jobs_that_nobody_follows_any_more_are_not_remembered(
+    fake: FakeComfyUI, client: ComfyClient
+) -> None:
+    fake.pace.hold("step")
+    prompt_id = new_id()
+    client.submit(drawing_graph(), prompt_id)
+    events = client.follow(prompt_id, drawing())
+    next(events)
+    client.cancel(prompt_id)
+    # Whoever follows goes away before its end.
+    events.close()
+    fake.pace.release()
+    assert not client._stopping
+
+
+def test_what_is_asked_to_stop_without_being_followed_is_not_remembered(
+    client: ComfyClient,
+) -> None:
+    client.ask_to_stop(new_id())
+    assert not client._stopping
+
+
+def test_the_list_of_jobs_that_are_stopped_does_not_grow_for_ever(
+    client: ComfyClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody_there(_prompt_id: str) -> None:
+        raise EngineError("server_unreachable", "It is away.")
+
+    monkeypatch.setattr(client._jobs, "ask_cancel", nobody_there)
+    for _ in range(MAX_STOPPING + 10):
+        client.cancel(new_id())
+    assert len(client._stopping) == MAX_STOPPING
