@@ -283,7 +283,7 @@ _TABLE = [
         "server_refused",
         "EngineError",
         "A server wants a key, or refused the one it got.",
-        "Set the server's `key` in kizy.toml.",
+        "Set the server's `key`, or `user` and `password`, in kizy.toml.",
     ),
     (
         "server_too_old",
@@ -570,7 +570,7 @@ _TABLE = [
     (
         "origin_refused",
         "InputError",
-        "Without a key only this machine is answered, by its own address, and pages of the server itself.",
+        "Without a key only this machine itself is answered, by its own address.",
         "Call the server by the address that it listens on, or with a key.",
     ),
     (

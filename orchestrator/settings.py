@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer
 from pydantic import field_validator as check
 from pydantic import model_validator as check_all
 from pydantic.fields import FieldInfo
@@ -39,8 +40,11 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     name: str = Field(default="", max_length=80)
-    url: str
+    # It may hold a password or a token.
+    url: str = Field(repr=False)
     key: SecretStr | None = None
+    user: str | None = None
+    password: SecretStr | None = None
 
     @check_all(mode="before")
     @classmethod
@@ -56,11 +60,19 @@ class ServerSettings(BaseModel):
             raise ValueError(error.message.rstrip(".")) from None
         return self
 
+    @field_serializer("url")
+    def _shown(self, _url: str) -> str:
+        return self.address().url
+
     def address(self) -> Address:
         """The server; without a name it is called by host and port."""
         key = self.key.get_secret_value() if self.key is not None else None
-        url = Address(self.name, self.url).url
-        return Address(self.name or urlsplit(url).netloc, url, key)
+        login = None
+        if self.user is not None or self.password is not None:
+            secret = self.password.get_secret_value() if self.password is not None else ""
+            login = (self.user or "", secret)
+        found = Address(self.name, self.url, key, login)
+        return replace(found, name=self.name or urlsplit(found.url).netloc)
 
 
 class ComfyuiSettings(BaseModel):

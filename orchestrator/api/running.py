@@ -87,7 +87,8 @@ def listen_on(host: str, port: int) -> socket.socket:
     bare = host.strip("[]")
     try:
         found = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, _, _, address = found[0]
+        # `localhost` is both: clients of Kizy ask the older one first, as do most.
+        family, kind, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
         # With its protocol named, asyncio sends small answers at once (TCP_NODELAY), not after
         # the 40 ms in which the other side may still say something.
         listening = socket.socket(family, kind, socket.IPPROTO_TCP)

@@ -18,10 +18,15 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, no
 def place(url: str, key: str | None = None) -> Place:
     """A server: "http://127.0.0.1:7433", "https://draw.example.org", or "gpu1" for its port 7433.
 
-    `localhost` becomes 127.0.0.1: asking IPv6 first costs two seconds a call on Windows. Raises
-    InputError `settings_invalid`.
+    `localhost` becomes 127.0.0.1, and ::1 where nothing answers there: asking IPv6 first costs two
+    seconds a call on Windows. Raises InputError `settings_invalid`.
     """
-    return Place(_normal(url), _checked(key))
+    found = _normal(url)
+    local = urlsplit(found).hostname == "localhost"
+    also = found.replace("//localhost", "//[::1]", 1) if local else None
+    return Place(
+        found.replace("//localhost", "//127.0.0.1", 1) if local else found, _checked(key), also
+    )
 
 
 def own_place(serve: ServeSettings, key: str | None = None) -> Place:
@@ -55,7 +60,6 @@ def _normal(given: str) -> str:
     host, scheme = parts.hostname, parts.scheme.lower()
     if scheme not in ("http", "https") or not host or odd:
         raise _wrong(given)
-    host = "127.0.0.1" if host == "localhost" else host
     host = f"[{host}]" if ":" in host else host
     port = DEFAULT_PORT if port is None and bare else port
     return f"{scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"

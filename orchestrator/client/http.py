@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 from ...core.errors import KizyError
 from ...core.version import VERSION
 from ..engines.comfy.address import same_place
-from ..engines.comfy.http import BearerAuth, authorities
+from ..engines.comfy.http import HeaderAuth, authorities, never_connected
 from . import problems
 from .address import is_here
 from .forms import Form
@@ -53,6 +53,8 @@ class Http:
         self, place: Place, timing: Timing, wait: Callable[[float], None] = time.sleep
     ) -> None:
         self.place, self.timing, self.wait = place, timing, wait
+        # The one that answered last comes first. Set by whichever thread finds it out, whole.
+        self._bases = (place.url,) if place.also is None else (place.url, place.also)
         self._idle: queue.LifoQueue[requests.Session] = queue.LifoQueue()
         self._answered = False
 
@@ -159,7 +161,34 @@ class Http:
         read: float | None,
         options: dict[str, Any],
     ) -> requests.Response:
-        url, key = self.place.url + path, self.place.key
+        import requests
+
+        first: requests.ConnectionError | None = None
+        for base in self._bases:
+            try:
+                response = self._sent_to(base, session, method, path, params, read, options)
+            except requests.ConnectionError as error:
+                if not never_connected(error):
+                    raise
+                first = first or error
+                continue
+            if base != self._bases[0]:
+                self._bases = (base, *(other for other in self._bases if other != base))
+            return response
+        assert first is not None
+        raise first
+
+    def _sent_to(
+        self,
+        base: str,
+        session: requests.Session,
+        method: str,
+        path: str,
+        params: Params,
+        read: float | None,
+        options: dict[str, Any],
+    ) -> requests.Response:
+        url, key = base + path, self.place.key
         waits = (self.timing.connect, read or self.timing.read)
         given: Params = params
         for _ in range(_HOPS):
@@ -167,7 +196,7 @@ class Http:
                 method,
                 url,
                 params=list(given),
-                auth=BearerAuth(key),
+                auth=HeaderAuth(f"Bearer {key}" if key else None),
                 timeout=waits,
                 stream=True,
                 allow_redirects=False,
@@ -181,7 +210,7 @@ class Http:
             if method != "GET":
                 break
             # Files may lie in another place; our key belongs to the server alone.
-            key = key if same_place(url, self.place.url) else None
+            key = key if same_place(url, base) else None
         raise problems.redirected(self.place, url)
 
     def _session(self) -> requests.Session:

@@ -28,10 +28,14 @@ TRY_AGAIN = frozenset({502, 503, 504})
 
 @dataclass(frozen=True)
 class Place:
-    """The server that is spoken to; its key is never shown."""
+    """The server that is spoken to; its key is never shown.
+
+    `also`: where it is asked if nothing answers at `url`: by IPv6, for `localhost`.
+    """
 
     url: str
     key: str | None = field(default=None, repr=False)
+    also: str | None = None
 
 
 class AwayError(EngineError):

@@ -60,7 +60,9 @@ class FakeComfyUI:
     `models`: folder -> files, in place of the recorded lists. `cost`: seconds of a node by class
     and inputs. `shows`: what output nodes of these classes show. `newer`: as versions that have
     /api/jobs and whose cache keeps what earlier graphs held. `key`: the bearer key that it wants.
-    `path`: everything lies below it ("/comfy"). `tls`: it speaks HTTPS.
+    `login`: user name and password that it wants (Basic). `token`: wanted as `?token=`. `path`:
+    everything lies below it ("/comfy"). `tls`: it speaks HTTPS. `host`: the address of this
+    machine that it listens on.
     """
 
     def __init__(
@@ -73,9 +75,12 @@ class FakeComfyUI:
         version: str = "0.3.64",
         newer: bool = False,
         key: str | None = None,
+        login: tuple[str, str] | None = None,
+        token: str | None = None,
         port: int = 0,
         path: str = "",
         tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.faults = Faults()
         self.pace = Pace()
@@ -83,6 +88,8 @@ class FakeComfyUI:
         """All requests: "GET /queue"."""
         self.headers: list[Mapping[str, str]] = []
         """Their headers."""
+        self.queries: list[str] = []
+        """What stood behind the "?" of their addresses."""
         self.steps: list[str] = []
         """All nodes that really ran, in all lives: "prompt-id node class"."""
         self.cost: Cost = cost or (lambda _name, _inputs: 0.0)
@@ -91,7 +98,8 @@ class FakeComfyUI:
         self.models = {name: list(files) for name, files in (models or {}).items()}
         self._info = object_info if object_info is not None else recorded_object_info()
         self._shows = dict(shows or {})
-        self._key = key
+        self._key, self._login, self._token = key, login, token
+        self._host = f"[{host}]" if ":" in host else host
         self._port, self._path, self._tls = port, path, tls
         self._folder = tempfile.TemporaryDirectory(prefix="fake-comfyui-")
         self.disk = Disk(Path(self._folder.name))
@@ -101,12 +109,12 @@ class FakeComfyUI:
     @property
     def url(self) -> str:
         """Stays the same over restarts."""
-        return f"http{'s' if self._tls else ''}://127.0.0.1:{self._port}{self._path}"
+        return f"http{'s' if self._tls else ''}://{self._host}:{self._port}{self._path}"
 
     def start(self) -> None:
         """Begin a new life; nothing is in queue or history."""
         assert self._running is None
-        self._running = _Run(self._make, self._port, self._path, self._tls)
+        self._running = _Run(self._make, self._port, self._path, self._tls, self._host)
         self._port = self._running.port
 
     def stop(self) -> None:
@@ -235,9 +243,12 @@ class FakeComfyUI:
             queue=run.queue,
             checker=Checker(self._info, self._choices, self.disk),
             key=self._key,
+            login=self._login,
+            token=self._token,
             newer=self.newer,
             requests=self.requests,
             headers=self.headers,
+            queries=self.queries,
             seen_clients=self._seen_clients,
         )
         run.worker = routes.worker = Worker(
@@ -270,8 +281,10 @@ class _Run:
         port: int,
         path: str,
         tls: ssl.SSLContext | None,
+        host: str,
     ) -> None:
         self.life = Life()
+        self._host = host.strip("[]")
         self.port, self._path, self._tls = port, path, tls
         self._make = make
         self._ready = threading.Event()
@@ -341,7 +354,7 @@ class _Run:
             app.add_subapp(self._path, below)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls)
+        site = web.TCPSite(self._runner, self._host, self.port, ssl_context=self._tls)
         await site.start()
         self._site = site
         assert self._runner.addresses

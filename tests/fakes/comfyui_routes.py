@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import uuid
 from collections.abc import Mapping
@@ -32,9 +33,12 @@ class Routes:
         queue: Queue,
         checker: Checker,
         key: str | None,
+        login: tuple[str, str] | None,
+        token: str | None,
         newer: bool,
         requests: list[str],
         headers: list[Mapping[str, str]],
+        queries: list[str],
         seen_clients: set[str],
     ) -> None:
         self._life = life
@@ -43,9 +47,13 @@ class Routes:
         self._queue = queue
         self._checker = checker
         self._key = key
+        encoded = base64.b64encode(":".join(login).encode()).decode() if login else ""
+        self._login = f"Basic {encoded}" if login else None
+        self._token = token
         self._newer = newer
         self._requests = requests
         self._headers = headers
+        self._queries = queries
         self._seen_clients = seen_clients
         self._number = 0
         self.worker: Worker | None = None
@@ -88,6 +96,7 @@ class Routes:
         async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
             self._requests.append(f"{request.method} {request.path}")
             self._headers.append(dict(request.headers))
+            self._queries.append(request.query_string)
             self.open[id(request)] = request
             try:
                 early = await self._early(request)
@@ -111,6 +120,11 @@ class Routes:
         if faults.html:
             return web.Response(text=NO_ANSWER, content_type="text/html")
         if self._key and request.headers.get("Authorization") != f"Bearer {self._key}":
+            return web.Response(status=401, text="Unauthorized")
+        if self._login and request.headers.get("Authorization") != self._login:
+            headers = {"WWW-Authenticate": 'Basic realm="ComfyUI"'}
+            return web.Response(status=401, text="Unauthorized", headers=headers)
+        if self._token and request.query.get("token") != self._token:
             return web.Response(status=401, text="Unauthorized")
         return None
 

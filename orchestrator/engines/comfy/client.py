@@ -360,12 +360,12 @@ class ComfyClient:
         self._http.close()
 
     def _listen(self, prompt_id: str) -> Listener:
-        return Listener(self.address, self._client_id or prompt_id, self._timing)
+        return Listener(self.address, self._client_id or prompt_id, self._timing, self._http.bases)
 
     def _context(
         self, graph: Mapping[str, Mapping[str, Any]], files: Sequence[SourceFile]
     ) -> Context:
-        context = Context(self.address.name, graph, files=files, key=self.address.key)
+        context = Context(self.address.name, graph, files=files, secrets=self.address.secrets)
         facts = self._facts.known
         return context if facts is None else replace(context, choices=facts.choices)
 

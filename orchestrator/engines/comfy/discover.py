@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ....core.errors import EngineError, InputError, UnknownNameError, nearest
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 QUICK = 0.3
 """Seconds for a server on this machine to show that it is there."""
 
-HERE = Address("local ComfyUI", f"http://127.0.0.1:{DEFAULT_PORT}")
+HERE = Address("local ComfyUI", f"http://localhost:{DEFAULT_PORT}")
 """Where ComfyUI is when somebody just started it."""
 
 
@@ -58,10 +59,11 @@ def find_server(name: str, settings: Settings) -> Address:
             return address
     if "://" in name or ":" in name or "." in name or name == "localhost":
         try:
-            url = Address(name, name).url
+            found = Address(name, name)
         except InputError as error:
             raise UnknownNameError("server_unknown", error.message, fix=error.fix) from error
-        return next((x for x in addresses if x.url == url), Address(url.partition("//")[2], url))
+        named = replace(found, name=found.url.partition("//")[2])
+        return next((x for x in addresses if x.url == found.url), named)
     message = f'No server is called "{name}". {nearest(name, [x.name for x in addresses])}'
     raise UnknownNameError("server_unknown", message.strip())
 

@@ -62,17 +62,17 @@ _MISSING_CLASS = re.compile(r"node (.+?) does not exist|Node '(.+?)' not found")
 
 @dataclass(frozen=True)
 class Context:
-    """What is known around an error. `server`: its name. `key`: taken out of what is shown."""
+    """What is known around an error. `server`: its name. `secrets`: taken out of what is shown."""
 
     server: str
     graph: Graph = field(default_factory=dict)
     choices: Choices = lambda _node_class, _input: ()
     files: Sequence[SourceFile] = ()
-    key: str | None = field(default=None, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def raw(self, data: object) -> str:
         """ComfyUI's own words, without prompts, pictures and keys."""
-        return scrubbed(json.dumps(_shown(data), ensure_ascii=False, default=str), self.key)
+        return scrubbed(json.dumps(_shown(data), ensure_ascii=False, default=str), *self.secrets)
 
 
 def _shown(data: object) -> object:

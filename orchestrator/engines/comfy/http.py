@@ -6,6 +6,7 @@ Raises EngineError only: see reach.py.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urljoin
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from ....core.files import replacing
 from . import reach
@@ -40,24 +41,37 @@ class Answer:
     data: Any
 
 
-class BearerAuth:
-    """Sets the bearer key, or nothing. With it, requests asks no .netrc for another one."""
+class HeaderAuth:
+    """Sets the header Authorization, or nothing. With it, requests asks no .netrc for another."""
 
-    def __init__(self, key: str | None) -> None:
-        self._key = key
+    def __init__(self, value: str | None) -> None:
+        self._value = value
 
     def __call__(self, request: Any) -> Any:
-        if self._key:
-            request.headers["Authorization"] = f"Bearer {self._key}"
+        if self._value:
+            request.headers["Authorization"] = self._value
         return request
 
 
+def never_connected(error: BaseException) -> bool:
+    """Whether an error of requests means that nothing took the connection: nothing was sent."""
+    names = {type(cause).__name__ for cause in reach.every_cause(error)}
+    return bool(names & {"NewConnectionError", "ConnectTimeout", "ConnectTimeoutError"})
+
+
 class Http:
-    """Requests to one server, from any thread. Connections are kept and used again."""
+    """Requests to one server, from any thread. Connections are kept and used again.
+
+    `bases`: the server's addresses, the one that answered last first.
+    """
 
     def __init__(self, address: Address, timing: Timing) -> None:
         self._address = address
         self._timing = timing
+        # The one that answered last comes first. Set by whichever thread finds it out, whole.
+        self.bases = address.urls
+        if address.query:
+            _keep_out_of_logs()
         self._idle: queue.LifoQueue[requests.Session] = queue.LifoQueue()
 
     def get(
@@ -163,36 +177,76 @@ class Http:
 
         session = self._session()
         waits = (self._timing.connect, read or self._timing.read)
-        url, key, response = self._address.url + path, self._address.key, None
+        response = None
         try:
-            for _ in range(_HOPS):
-                response = session.request(
-                    method,
-                    url,
-                    auth=BearerAuth(key),
-                    timeout=waits,
-                    stream=True,
-                    allow_redirects=False,
-                    **options,
-                )
-                target = response.headers.get("Location", "")
-                if not (response.is_redirect and target):
-                    yield response
-                    return
-                # Files may lie in another place; everything else belongs to ComfyUI alone.
-                url = urljoin(url, target)
-                if method != "GET" or path != "/view":
-                    raise reach.redirected(self._address, url)
-                key = self._address.key if same_place(url, self._address.url) else None
-                options.pop("params", None)
-                response.close()
-            raise reach.redirected(self._address, url)
+            response = self._answer(session, method, path, waits, options)
+            yield response
         except requests.RequestException as error:
             raise reach.unreachable(self._address, error) from error
         finally:
             if response is not None:
                 response.close()
             self._idle.put(session)
+
+    def _answer(
+        self,
+        session: requests.Session,
+        method: str,
+        path: str,
+        waits: tuple[float, float],
+        options: dict[str, Any],
+    ) -> requests.Response:
+        """From the first of the server's addresses where something answers."""
+        import requests
+
+        first: requests.ConnectionError | None = None
+        for base in self.bases:
+            try:
+                response = self._answer_of(session, base, method, path, waits, options)
+            except requests.ConnectionError as error:
+                if not never_connected(error):
+                    raise
+                first = first or error
+                continue
+            if base != self.bases[0]:
+                self.bases = (base, *(other for other in self.bases if other != base))
+            return response
+        assert first is not None
+        raise first
+
+    def _answer_of(
+        self,
+        session: requests.Session,
+        base: str,
+        method: str,
+        path: str,
+        waits: tuple[float, float],
+        options: dict[str, Any],
+    ) -> requests.Response:
+        url, authorization = base + path, self._address.authorization
+        given = [*(options.get("params") or {}).items(), *parse_qsl(self._address.query)]
+        for _ in range(_HOPS):
+            response = session.request(
+                method,
+                url,
+                auth=HeaderAuth(authorization),
+                timeout=waits,
+                stream=True,
+                allow_redirects=False,
+                **{**options, "params": given},
+            )
+            target = response.headers.get("Location", "")
+            if not (response.is_redirect and target):
+                return response
+            response.close()
+            # Files may lie in another place; everything else belongs to ComfyUI alone.
+            url, given = urljoin(url, target), []
+            if method != "GET" or path != "/view":
+                break
+            if not same_place(url, base):
+                # What was in our address may have been copied into the new one.
+                authorization, url = None, _without(url, self._address.query)
+        raise reach.redirected(self._address, url)
 
     def _session(self) -> requests.Session:
         import requests
@@ -235,6 +289,28 @@ class Http:
         except (ValueError, RecursionError):
             text = content[:4000].decode("utf-8", "replace")
             raise reach.malformed(self._address, path, text) from None
+
+
+def _without(url: str, query: str) -> str:
+    """`url` without the names and values of `query`."""
+    parts, secret = urlsplit(url), parse_qsl(query)
+    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair not in secret]
+    return parts._replace(query=urlencode(kept)).geturl() if secret else url
+
+
+class _WithoutQueries(logging.Filter):
+    """Takes what looks like a secret out of the lines that urllib3 logs for each request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = reach.scrubbed(record.getMessage()), ()
+        return True
+
+
+_FILTER = _WithoutQueries()
+
+
+def _keep_out_of_logs() -> None:
+    logging.getLogger("urllib3.connectionpool").addFilter(_FILTER)
 
 
 def authorities() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,12 @@ class Listener:
     opened.
     """
 
-    def __init__(self, address: Address, client_id: str, timing: Timing) -> None:
+    def __init__(
+        self, address: Address, client_id: str, timing: Timing, urls: Sequence[str] = ()
+    ) -> None:
+        """`urls`: of the address, in the order in which they are tried."""
         self._timing = timing
-        self._socket = _opened(address, client_id, timing)
+        self._socket = _opened(address, client_id, timing, urls or address.urls)
         try:
             self._socket.send(json.dumps(FEATURE_FLAGS))
         except Exception as error:
@@ -83,16 +87,28 @@ class Listener:
             self._socket.close(timeout=self._timing.close if wait else 0)
 
 
-def _opened(address: Address, client_id: str, timing: Timing) -> websocket.WebSocket:
+def _opened(
+    address: Address, client_id: str, timing: Timing, urls: Sequence[str]
+) -> websocket.WebSocket:
+    """The socket, at the first of the server's addresses where something listens."""
+    for url in urls[:-1]:
+        try:
+            return _opened_at(url, address, client_id, timing)
+        except reach.NothingListensError:
+            continue
+    return _opened_at(urls[-1], address, client_id, timing)
+
+
+def _opened_at(url: str, address: Address, client_id: str, timing: Timing) -> websocket.WebSocket:
     import websocket
 
     socket = _limited_socket(_authorities() if address.secure else {})
     header = {"User-Agent": "kizy"}
-    if address.key:
-        header["Authorization"] = f"Bearer {address.key}"
+    if address.authorization:
+        header["Authorization"] = address.authorization
     try:
         socket.connect(
-            address.socket_url(client_id),
+            address.socket_url(client_id, url),
             timeout=timing.connect,
             header=header,
             suppress_origin=True,

@@ -31,10 +31,11 @@ class FileGoneError(EngineError):
     """A job ended, but a file that it made is there no more (code `server_failed`)."""
 
 
-def scrubbed(text: str, key: str | None) -> str:
-    """`text` without the key and without anything that looks like one, cut to a sane length."""
-    if key:
-        text = text.replace(key, "[key]")
+def scrubbed(text: str, *secrets: str | None) -> str:
+    """`text` without these and without anything that looks like one, cut to a sane length."""
+    # The longest first: one may be a part of another.
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "[key]")
     text = text[: 2 * _MAX_RAW]
     text = re.sub(r"(?i)\b(bearer|basic)\s+[^\s\"',}]+", r"\1 [key]", text)
     text = re.sub(
@@ -48,7 +49,7 @@ def scrubbed(text: str, key: str | None) -> str:
 
 def unreachable(address: Address, error: BaseException) -> EngineError:
     """From what requests or websocket-client raised: why the server was not reached."""
-    raw = scrubbed(f"{type(error).__name__}: {error}", address.key)
+    raw = scrubbed(f"{type(error).__name__}: {error}", *address.secrets)
     where = f"{address.name} ({address.url})"
     causes = list(every_cause(error))
     text = " ".join(str(cause) for cause in causes).lower()
@@ -105,9 +106,9 @@ def _tls(where: str, text: str) -> tuple[str, str]:
 def refused_status(address: Address, path: str, status: int, body: str) -> EngineError:
     """From an HTTP status that is no success: what it means for a ComfyUI server."""
     where = f"{address.name} ({address.url})"
-    raw = scrubbed(f"HTTP {status} for {path}: {body[:2000]}", address.key)
+    raw = scrubbed(f"HTTP {status} for {path}: {body[:2000]}", *address.secrets)
     if status in (401, 403, 407):
-        said = "refused the key" if address.key else "wants a key"
+        said = _said_to(address)
         return EngineError("server_refused", f"{where} {said}.", raw=raw)
     if status in (404, 405):
         message = f"{where} has no {path}: it is no ComfyUI, or a very old one."
@@ -125,10 +126,16 @@ def refused_status(address: Address, path: str, status: int, body: str) -> Engin
     return EngineError("server_failed", message, raw=raw)
 
 
+def _said_to(address: Address) -> str:
+    if address.login:
+        return "refused the user name or the password"
+    return "refused the key" if address.secrets else "wants a key, or a user name and a password"
+
+
 def redirected(address: Address, target: str) -> EngineError:
     """The server sends elsewhere, where our key must not go."""
     where = f"{address.name} ({address.url})"
-    message = f"{where} sends us on to {scrubbed(target, address.key)[:200]}."
+    message = f"{where} sends us on to {scrubbed(target, *address.secrets)[:200]}."
     fix = "If that is the server's new address, write it into kizy.toml; else log in there."
     return EngineError("server_unreachable", message, fix=fix)
 
@@ -136,7 +143,7 @@ def redirected(address: Address, target: str) -> EngineError:
 def malformed(address: Address, path: str, body: str) -> EngineError:
     """An answer that is no JSON, or not the JSON that belongs there."""
     where = f"{address.name} ({address.url})"
-    raw = scrubbed(f"answer to {path}: {body[:2000]}", address.key)
+    raw = scrubbed(f"answer to {path}: {body[:2000]}", *address.secrets)
     if "<html" in body[:2000].lower() or "<!doctype" in body[:200].lower():
         message = f"{where} answers with a web page: a proxy or login stands before ComfyUI."
         fix = "Use ComfyUI's own address, or let the proxy pass requests with a key."

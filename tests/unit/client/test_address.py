@@ -24,6 +24,11 @@ def test_an_address_is_brought_into_one_form(given: str, wanted: str) -> None:
     assert place(given).url == wanted
 
 
+def test_localhost_is_asked_for_by_ipv6_as_well() -> None:
+    assert place("http://localhost:9000/kizy").also == "http://[::1]:9000/kizy"
+    assert place("http://127.0.0.1:9000").also is None
+
+
 @pytest.mark.parametrize(
     "given",
     ["", "ftp://x", "http://", "http://a b", "http://x/?a=b", "http://x:port", "http://a:b@c"],

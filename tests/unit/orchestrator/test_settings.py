@@ -118,11 +118,28 @@ def test_a_key_is_never_shown(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        'url = "http://me:hunter2@a"',
+        'url = "http://a/?token=hunter2"',
+        'url = "a"\nuser = "me"\npassword = "hunter2"',
+    ],
+)
+def test_a_password_or_a_token_is_never_shown(home: Path, lines: str) -> None:
+    (home / "kizy.toml").write_text(f"[[servers]]\n{lines}\n")
+    settings = load_settings()
+    shown = [repr(settings), settings.model_dump_json(), repr(settings.servers[0].address())]
+    assert not any("hunter2" in text for text in shown)
+    address = settings.servers[0].address()
+    assert "hunter2" in "".join(address.secrets) and "hunter2" not in address.name + address.url
+
+
+@pytest.mark.parametrize(
     "text",
     [
         '[[servers]]\nurl = "ftp://a"\nkey = "hunter2"\n',
         '[[servers]]\nkey = "hunter2"\n',
-        '[[servers]]\nurl = "http://me:hunter2@a"\n',
+        '[[servers]]\nurl = "http://me:hunter2@a"\nkey = "other"\n',
         '[[servers]]\nurl = "a"\nkey = ["hunter2"]\n',
         '[[servers]]\nurl = "a"\nkey = "hunter2 "\nname = 3\n',
     ],

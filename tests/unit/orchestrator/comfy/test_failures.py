@@ -280,7 +280,7 @@ def test_the_raw_error_is_kept_with_its_traceback() -> None:
 
 
 def test_the_raw_error_holds_neither_keys_nor_prompts() -> None:
-    context = Context("studio", key="s3cr3t-key")
+    context = Context("studio", secrets=("s3cr3t-key",))
     detail = failure(
         "ValueError",
         "sent s3cr3t-key and Authorization: Bearer abcdef and api_key='xyz123'",
