@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
 from ..core.errors import KizyError, ModelFileError, UnknownNameError, nearest
-from ..core.files import sha256_of
 from ..core.home import loras_folder
 from ..core.request import Frozen
 from .family import load_families
+from .hashes import file_sha256
 from .reading import Reader, Reading
 from .safetensors_header import PICKLE_SUFFIXES, is_file, readable
 from .training_words import triggers
@@ -124,23 +123,6 @@ def what_it_is(reading: Reading) -> str:
         return "its tensors are of another kind."
     place = _PLACES.get(reading.what)
     return f"it is {words}" + (f" and belongs into the folder {place}." if place else ".")
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file; computed again only if its size or time of change is another.
-
-    Raises UnknownNameError `file_missing`.
-    """
-    try:
-        facts = path.stat()
-        return _sha256(path, facts.st_size, facts.st_mtime_ns)
-    except OSError as error:
-        raise UnknownNameError("file_missing", f"{path} cannot be read.") from error
-
-
-@lru_cache(maxsize=1024)
-def _sha256(path: Path, _size: int, _changed: int) -> str:
-    return sha256_of(path)
 
 
 def _paths(folders: Iterable[Path] | None, suffixes: tuple[str, ...]) -> list[Path]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
@@ -14,7 +16,7 @@ from ..catalog.loras import file_sha256, read_lora
 from ..catalog.models import STARTER, STARTER_FILE, ModelEntry, find_model
 from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
-from ..core.errors import EngineError, InputError, KizyError, UnknownNameError
+from ..core.errors import InputError, KizyError, UnknownNameError
 from ..core.job import Event, new_job_id
 from ..core.picture_files import read_plan
 from ..core.plan import (
@@ -40,6 +42,7 @@ from .planner import (
     make_plan,
     refuse_unavailable,
 )
+from .planning.models import Chosen
 from .planning.resolve import resolve
 from .settings import Settings, load_settings
 from .shelf import Shelf
@@ -51,11 +54,16 @@ DEFAULT_STYLE = "3d"
 
 DEFAULTED = "you named none; flat sticker and cartoon are the others"
 
+HASH_TRIES = 3
+"""So often a choice is made again because LoRAs that it took had no hash yet."""
+
 FINGERPRINT_SECONDS = 60.0
 """So long an engine counts as the same."""
 
 MAX_AUTO_SEED = 2**32 - 1
 """Seeds that are rolled fit what other programs take."""
+
+_AnyOffer = TypeVar("_AnyOffer", bound="Offer")
 
 
 class Offer(Protocol):
@@ -65,11 +73,27 @@ class Offer(Protocol):
 
     def model(self, request: GenerationRequest) -> tuple[ModelEntry, str]: ...
 
+    def chosen(self, request: GenerationRequest) -> Chosen: ...
+
     def loras(
         self, request: GenerationRequest, model: ModelEntry, style: str | None = None
     ) -> LoraChoices: ...
 
     def engine(self, facts: Family, model: ModelEntry) -> EngineFacts: ...
+
+
+@dataclass(frozen=True)
+class TakenModel:
+    """The model that a request is planned with, and why. `chosen`: what the rule says of all.
+
+    `engine`: the kind of engine that draws it, `engine_why`: why that one.
+    """
+
+    entry: ModelEntry
+    why: str
+    engine: str
+    engine_why: str
+    chosen: Chosen
 
 
 class App:
@@ -98,6 +122,9 @@ class App:
         self._saved = saved
         self._inputs = InputFolder(inputs or home.inputs_folder())
         self._engines: dict[str, Engine] = {}
+        # One request at a time is decided, for the shelf is used from one thread. Held by whoever
+        # plans while a choice is made; nobody is asked and no picture or weight is read with it.
+        self._planning = threading.Lock()
         self._fingerprints: dict[str, tuple[float, str]] = {}
 
     @cached_property
@@ -135,18 +162,36 @@ class App:
         told = (Reason(choice="prompt", value="note", why=note) for note in resolved.notices)
         plan = plan.model_copy(update={"reasons": (*plan.reasons, *told)})
         if "shelf" in self.__dict__:
-            self.shelf.in_background()
+            with self._planning:
+                self.shelf.in_background()
         return plan
 
     def plan_by(self, offer: Offer, request: GenerationRequest, *, raw: bool = False) -> Plan:
         """Decide about a request that this offer serves. Raises InputError and its kinds."""
-        model, why = offer.model(request)
-        looked: dict[str, PictureFacts] = {}
-        plan = make_plan(request, self._choices(request, offer, model, why, looked, raw=raw))
+        looked = {path: self._look(path) for path in _pictures(request)}
+        choices = self._choices(request, offer, looked, raw=raw)
+        for _ in range(HASH_TRIES):
+            if not choices.loras.unhashed:
+                break
+            for path in choices.loras.unhashed:
+                # Whole files are read: others plan meanwhile. Then it is chosen again, with them.
+                file_sha256(path)
+            choices = self._choices(request, offer, looked, raw=raw)
+        plan = make_plan(request, choices)
         # Only now: what is refused leaves no copies behind.
         for path, facts in looked.items():
             self._inputs.keep(Path(path).expanduser(), facts)
         return plan
+
+    def model_for(self, request: GenerationRequest) -> TakenModel:
+        """The model that `plan` takes for a request. Raises what `plan` raises for want of one."""
+        request = resolve(request).request
+        offer = self._offer(request)
+        with self._planning:
+            entry, why = offer.model(request)
+            facts = family(entry.family or "").as_variant(entry.variant)
+            engine_why = offer.engine(facts, entry).why
+            return TakenModel(entry, why, offer.kind, engine_why, offer.chosen(request))
 
     def start(self, plan: Plan, job_id: str | None = None, *, again: bool = False) -> Handle:
         """Begin to draw a Plan. `again`: the job was begun before, and goes on.
@@ -173,6 +218,10 @@ class App:
         Raises EngineError as `engine` does, and if no server answers.
         """
         kind = kind or EMBEDDED
+        if kind == COMFYUI:
+            # From what is known: a server that hangs is not asked for it.
+            servers = self.comfy.offer().servers
+            return " ".join([COMFYUI, *sorted({f"{s.facts.version} {s.device}" for s in servers})])
         asked, known = self._fingerprints.get(kind, (float("-inf"), ""))
         if time.monotonic() - asked > FINGERPRINT_SECONDS:
             known = self.engine(kind).capabilities().fingerprint
@@ -239,7 +288,8 @@ class App:
         """Where it lay when the picture was drawn, else where one of that name lies now."""
         if file.path and Path(file.path).is_file():
             return Path(file.path)
-        found = self.shelf.find(file.name)
+        with self._planning:
+            found = self.shelf.find(file.name)
         if not found:
             raise UnknownNameError("lora_unknown", f'No LoRA is called "{file.name}".')
         same = (path for path in found if file_sha256(path) == file.sha256)
@@ -264,7 +314,7 @@ class App:
         if not self.comfy.there:
             return EmbeddedOffer(model, "no ComfyUI is set up or runs here", self.shelf)
         try:
-            return _able(self.comfy.offer(), request)
+            return self._able(self.comfy.offer(), request)
         except KizyError as error:
             refusal = error
         try:
@@ -272,7 +322,7 @@ class App:
 
             require_local()
             why = f"ComfyUI cannot: {refusal.message}"
-            return _able(EmbeddedOffer(model, why, self.shelf), request)
+            return self._able(EmbeddedOffer(model, why, self.shelf), request)
         except KizyError as error:
             if not isinstance(error, UnknownNameError) and error.code not in (
                 "local_missing",
@@ -285,38 +335,47 @@ class App:
     def _on_comfyui(self, request: GenerationRequest) -> Offer:
         """The servers, if they can serve the request. Raises KizyError.
 
-        What they have is kept from earlier: a file may have come since.
+        What they have is known from earlier: one that did not answer is waited for within the
+        limits, and a file may have come since.
         """
         try:
-            return _able(self.comfy.offer(), request)
-        except UnknownNameError:
-            return _able(self.comfy.offer(fresh=True), request)
-        except EngineError as error:
-            if error.code != "server_model_missing":
+            return self._able(self.comfy.offer(), request)
+        except KizyError as error:
+            if not _may_have_come(error):
                 raise
-            return _able(self.comfy.offer(fresh=True), request)
+        try:
+            return self._able(self.comfy.offer(patient=True), request)
+        except KizyError as error:
+            if error.code == "server_unreachable" or not _may_have_come(error):
+                raise
+        return self._able(self.comfy.offer(fresh=True), request)
+
+    def _able(self, offer: _AnyOffer, request: GenerationRequest) -> _AnyOffer:
+        """The offer, if it has the model and the LoRAs. Raises KizyError."""
+        with self._planning:
+            model, _ = offer.model(request)
+            offer.loras(request, model)
+        return offer
 
     def _choices(
         self,
         request: GenerationRequest,
         offer: Offer,
-        model: ModelEntry,
-        why: str,
-        looked: dict[str, PictureFacts],
+        looked: Mapping[str, PictureFacts],
         *,
         raw: bool,
     ) -> Choices:
-        """Everything that the request names. `looked` gets its pictures, by path."""
+        """Everything that the request names. `looked`: its pictures, by path."""
 
         def look(path: str | None) -> PictureFacts | None:
-            if path is not None and path not in looked:
-                looked[path] = self._look(path)
             return looked[path] if path is not None else None
 
-        facts = family(model.family or "").as_variant(model.variant)
-        style, style_reason, named = _style(request, facts)
-        asked = style.words if style is not None and style_reason != DEFAULTED else None
-        loras = offer.loras(request, model, asked)
+        with self._planning:
+            model, why = offer.model(request)
+            facts = family(model.family or "").as_variant(model.variant)
+            style, style_reason, named = _style(request, facts)
+            asked = style.words if style is not None and style_reason != DEFAULTED else None
+            loras = offer.loras(request, model, asked)
         if style_reason == DEFAULTED and any(lora.is_style for lora in loras.loras):
             style = style_reason = None
         built_in = offer.kind == EMBEDDED and model.kind == "builtin"
@@ -349,14 +408,21 @@ class App:
             raise UnknownNameError("file_missing", f"There is no file {path}.") from error
 
 
-_AnyOffer = TypeVar("_AnyOffer", bound=Offer)
+def _pictures(request: GenerationRequest) -> Iterator[str]:
+    """The paths of all pictures that a request names."""
+    given = [request.start.picture if request.start else None]
+    given += [request.mask.picture if request.mask else None]
+    given += [control.picture for control in request.controls]
+    given += [asked.mask for asked in request.improve]
+    yield from dict.fromkeys(path for path in given if path is not None)
 
 
-def _able(offer: _AnyOffer, request: GenerationRequest) -> _AnyOffer:
-    """The offer, if it has the model and the LoRAs. Raises KizyError."""
-    model, _ = offer.model(request)
-    offer.loras(request, model)
-    return offer
+def _may_have_come(error: KizyError) -> bool:
+    """Whether what was missing may be there now."""
+    return isinstance(error, UnknownNameError) or error.code in (
+        "server_model_missing",
+        "server_unreachable",
+    )
 
 
 def _style(request: GenerationRequest, facts: Family) -> tuple[Style | None, str | None, bool]:

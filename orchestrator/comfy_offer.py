@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -18,27 +17,13 @@ from .engines.base import COMFYUI
 from .engines.comfy.lora_sending import takes_loras
 from .engines.comfy.models import entry, family_of, model_names
 from .lora_choice import Reach, choose, families_of, keys_on, may_pick, named_in
-from .model_choice import choose_model
 from .planner import ENLARGER, EngineFacts, LoraChoices
+from .planning.inventory import Server
+from .planning.models import Chosen, on_server, pick
 from .server_loras import BEGIN, name_on_server
 from .shelf import Shelf
 from .templates.names import enlarger_name, find_name, stem
 from .templates.server import ServerFacts
-
-GIGABYTE = 1e9
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server that answered. `memory`: bytes of its largest GPU, None if it has none.
-
-    `cards`: its LoRAs, where Kizy's pack tells them.
-    """
-
-    name: str
-    facts: ServerFacts
-    memory: int | None
-    cards: tuple[Card, ...] = ()
 
 
 class ComfyOffer:
@@ -47,7 +32,7 @@ class ComfyOffer:
     kind: ClassVar[str] = COMFYUI
 
     def __init__(self, servers: Sequence[Server], preferred: str | None, shelf: Shelf) -> None:
-        self._servers, self._preferred, self._shelf = servers, preferred, shelf
+        self.servers, self._preferred, self._shelf = servers, preferred, shelf
         self._names = sorted({name for server in servers for name in model_names(server.facts)})
 
     def model(self, request: GenerationRequest) -> tuple[ModelEntry, str]:
@@ -60,7 +45,16 @@ class ComfyOffer:
             return self._named(request.model), "you named it"
         if self._preferred is not None:
             return self._named(self._preferred), "your settings name it"
-        return self._best(request)
+        chosen = self.chosen(request)
+        if chosen.taken is None:
+            message = "No server has a model of a family that Kizy knows and that fits its memory."
+            raise EngineError("server_model_missing", message)
+        return chosen.taken.entry, chosen.choice.why
+
+    def chosen(self, request: GenerationRequest) -> Chosen:
+        """The model that the rule picks for a request, and why no other."""
+        models = [model for server in self.servers for model in on_server(server)]
+        return pick(request, models, lora_families=families_of(request, self._shelf))
 
     def loras(
         self, request: GenerationRequest, model: ModelEntry, style: str | None = None
@@ -70,9 +64,9 @@ class ComfyOffer:
         if not named and not may_pick(request):
             return LoraChoices()
         listed = dict.fromkeys(
-            name for s in self._servers for name in s.facts.choices("LoraLoader", "lora_name")
+            name for s in self.servers for name in s.facts.choices("LoraLoader", "lora_name")
         )
-        receiving = any(takes_loras(server.facts) for server in self._servers)
+        receiving = any(takes_loras(server.facts) for server in self.servers)
         if not listed and not named and not receiving:
             return LoraChoices()
         library = self._shelf.library()
@@ -109,7 +103,7 @@ class ComfyOffer:
         """Cards of files that servers have and this machine has not; of one name, the first."""
         wanted = {name.replace("\\", "/"): name for name in listed if name not in known}
         found: dict[str, Card] = {}
-        for server in self._servers:
+        for server in self.servers:
             for card in server.cards:
                 name = wanted.get(name_on_server(card) or "")
                 if name is not None and name not in found:
@@ -125,12 +119,12 @@ class ComfyOffer:
         def has_none(server: Server) -> bool:
             return all(family_of(name) != facts.id for name in model_names(server.facts))
 
-        ordered = sorted(self._servers, key=has_none)
+        ordered = sorted(self.servers, key=has_none)
         samplers = dict.fromkeys(
             name for s in ordered for name in s.facts.choices("KSampler", "sampler_name")
         )
         enlarger = next((e for s in ordered if (e := _enlarger(s.facts))), None)
-        names = ", ".join(server.name for server in self._servers)
+        names = ", ".join(server.name for server in self.servers)
         return EngineFacts(
             kind=self.kind,
             why=f"on {names}",
@@ -163,32 +157,6 @@ class ComfyOffer:
             fix = f"Say it behind an @: --model {stem(found)}@sdxl (one of {families})."
             raise UnknownNameError("family_unknown", message, fix=fix)
         return entry(found, guessed)
-
-    def _best(self, request: GenerationRequest) -> tuple[ModelEntry, str]:
-        # Each model with the memory of the largest server that has it: it is drawn there.
-        memory: dict[str, float] = {}
-        for server in self._servers:
-            for name in model_names(server.facts):
-                memory[name] = max(memory.get(name, 0.0), (server.memory or 0) / GIGABYTE)
-        known = {name: family_of(name) for name in sorted(memory)}
-        entries = {
-            name: entry(name, found)
-            for name, found in known.items()
-            # What a model that changes pictures makes of text alone is only second best.
-            if found is not None and (request.start or not family(found).comfyui.reference)
-        }
-        choice = choose_model(
-            request.prompt,
-            entries.values(),
-            # The starter draws wherever there is no GPU at all.
-            memory={name: memory[name] for name in entries if known[name] != STARTER},
-            lora_families=families_of(request, self._shelf),
-        )
-        if choice.model is None:
-            message = "No server has a model of a family that Kizy knows and that fits its memory."
-            raise EngineError("server_model_missing", message)
-        best = entries[choice.model.key]
-        return (entry(STARTER, STARTER) if best.family == STARTER else best), choice.why
 
 
 Loras = tuple[LoraChoice, ...] | Literal["auto", "none"]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 
-from ..catalog.card import Card
 from ..core import home
 from ..core.errors import EngineError, KizyError
-from .comfy_offer import ComfyOffer, Server
+from ..core.kept import Kept
+from .comfy_offer import ComfyOffer
 from .engines.base import SavedArtifacts
 from .engines.comfy import records
 from .engines.comfy.address import Address
@@ -23,19 +22,13 @@ from .engines.comfy.pool import Pool
 from .engines.comfy.saved import SavedPictures
 from .engines.comfy.supervise import start_detached
 from .engines.comfy.users import User
-from .server_loras import server_cards
+from .planning.inventory import OLD, Inventory, ServerState, Snapshot
 from .settings import Settings
 from .shelf import Shelf
 from .storage.pictures import Pictures
 
-MAX_ASKED_AT_ONCE = 16
-
 LOOK_AGAIN = 5.0
 """Seconds after which servers are looked for again: a look takes a third of one at most."""
-
-
-OFFER_SECONDS = 1.0
-"""So long the servers' answers count for requests that come one right after the other."""
 
 
 class ComfySide:
@@ -60,137 +53,189 @@ class ComfySide:
     ) -> None:
         self._settings, self._pictures, self._shelf = settings, pictures, shelf
         self._saved = saved
-        self._say, self._client, self._find, self._clock = say, client, find, clock
-        self._start = start or self._started
-        self._lock = threading.RLock()
-        self._found: list[Address] = []
-        self._found_at = float("-inf")
+        self._say, self._client = say, client
+        start = start or self._started
+        self._found = Kept(lambda: find(settings), fresh=LOOK_AGAIN, clock=clock)
+        self._starts = Kept(lambda: self._start(start), fresh=LOOK_AGAIN, clock=clock)
+        self.inventory = Inventory(say=say)
+        # Guards the four below, from whoever plans, the threads of jobs and listings, and `close`.
+        # Held for a moment only: nobody is asked, started or connected with it.
+        self._lock = threading.Lock()
         self._clients: dict[Address, ComfyClient] = {}
-        self._offered: tuple[float, ComfyOffer, list[ComfyClient]] | None = None
         self._user: User | None = None
         self._engine: ComfyEngine | None = None
+        self._closed = False
 
     @property
     def there(self) -> bool:
         """Whether there is any server to ask, or a folder to start one from."""
-        return start_options(self._settings) is not None or bool(self._look())
+        return start_options(self._settings) is not None or bool(self._found.get(OLD))
 
     @property
     def count(self) -> int:
-        """How many servers are known now."""
+        """How many servers are known now; asks nobody."""
         with self._lock:
-            return max(len(self._clients), len(self._look()))
+            known = len(self._clients)
+        return max(known, len(self._found.soon() or ()))
 
     def clients(self) -> list[ComfyClient]:
         """One for each server, at least one. A ComfyUI whose folder is set is started.
 
-        Raises EngineError `server_unreachable`, `comfyui_not_started`, InputError
-        `comfyui_folder_invalid`.
+        Waits for that, and for a look for servers if the last is old. Raises EngineError
+        `server_unreachable`, `comfyui_not_started`, InputError `comfyui_folder_invalid`.
         """
-        with self._lock:
-            addresses = self._addresses()
-            if not addresses:
-                message = "No ComfyUI server is set up, and none runs on this machine."
-                fix = "Start ComfyUI, or name a server in kizy.toml (docs/comfyui.md shows how)."
-                raise EngineError("server_unreachable", message, fix=fix)
-            gone = [address for address in self._clients if address not in addresses]
-            came = [address for address in addresses if address not in self._clients]
-            for address in came:
-                self._clients[address] = self._client(address)
-            left = [self._clients.pop(address) for address in gone]
-            clients = [self._clients[address] for address in addresses]
-            if (gone or came) and self._engine is not None:
-                self._engine.use(clients)
-            for client in left:
-                client.close()
-            return clients
+        addresses = list(self._found.get(LOOK_AGAIN))
+        options = start_options(self._settings)
+        if options is None:
+            self._join(addresses)
+        else:
+            known = {address.url for address in addresses}
+            # What another process started may have ended with it; what runs is not started again.
+            started = self._starts.get(0.0)
+            addresses += [address for address in started if address.url not in known]
+        return self._use(addresses)
 
-    def offer(self, *, fresh: bool = False) -> ComfyOffer:
-        """What the servers that answer have. Raises EngineError if none does.
+    def snapshot(self, *, patient: bool = False, fresh: bool = False) -> Snapshot:
+        """What the servers have that are known. Waits for the first answers, and no longer.
 
-        `fresh`: not what they had when they were last asked, which takes longer.
+        `patient`: also for those that failed when they were last asked, within the limits. `fresh`:
+        not what they had when they were last asked. Raises what `clients` raises, without any.
         """
-        clients = self.clients()
-        last = self._offered
-        if last is not None and not fresh and last[2] == clients and self._clock() < last[0]:
-            return last[1]
-        with ThreadPoolExecutor(min(len(clients), MAX_ASKED_AT_ONCE)) as threads:
-            answers = list(threads.map(lambda client: _ask(client, fresh=fresh), clients))
-        servers = [answer for answer in answers if isinstance(answer, Server)]
-        if not servers:
-            raise next(answer for answer in answers if isinstance(answer, KizyError))
-        offer = ComfyOffer(servers, self._settings.model, self._shelf)
-        # One that does not answer may take seconds to say so: it is not asked at every request.
-        age = OFFER_SECONDS if len(servers) == len(clients) else LOOK_AGAIN
-        self._offered = self._clock() + age, offer, clients
-        return offer
+        if patient or fresh:
+            self.clients()
+        else:
+            self._known_clients()
+        if fresh:
+            return self.inventory.listed_anew()
+        return self.inventory.settled(patient=patient)
+
+    def known(self) -> Snapshot:
+        """What the servers have that run; none is started. Waits for first answers alone."""
+        if not self._running():
+            return Snapshot()
+        return self.inventory.settled()
+
+    def states(self) -> list[ServerState]:
+        """How the servers that are set or run are; as `known`."""
+        return self.inventory.states() if self._running() else []
+
+    def offer(self, *, patient: bool = False, fresh: bool = False) -> ComfyOffer:
+        """What the servers that answer have; as `snapshot`. Raises EngineError if none does."""
+        seen = self.snapshot(patient=patient, fresh=fresh)
+        if not seen.servers:
+            raise next(iter(seen.errors.values()), _none_there())
+        return ComfyOffer(seen.servers, self._settings.model, self._shelf)
 
     def engine(self) -> ComfyEngine:
         """The engine over all servers, made on first use. Raises what `clients` raises, then."""
         with self._lock:
-            if self._engine is None:
-                clients = self.clients()
-                self._engine = ComfyEngine(
-                    Pool(clients, on_stuck=self._restart),
-                    clients,
-                    self._pictures.save_png,
-                    previews=self._settings.previews,
-                    saved=self._saved or SavedPictures(home.home() / "saved.jsonl"),
-                )
-            else:
-                # Jobs go on without any server being found now: it may be starting again.
-                with contextlib.suppress(KizyError):
-                    self.clients()
+            engine = self._engine
+        if engine is not None:
+            # Jobs go on without any server being found now: it may be starting again.
+            with contextlib.suppress(KizyError):
+                self.clients()
+            return engine
+        clients = self.clients()
+        made = ComfyEngine(
+            Pool(clients, on_stuck=self._restart),
+            clients,
+            self._pictures.save_png,
+            previews=self._settings.previews,
+            saved=self._saved or SavedPictures(home.home() / "saved.jsonl"),
+        )
+        with self._lock:
+            # Another thread may have been here meanwhile: its engine has jobs already.
+            self._engine = self._engine or made
+            self._engine.use([*self._clients.values()])
             return self._engine
 
     def close(self) -> None:
         """Close the connections. What Kizy started ends when nobody uses it any more."""
+        self.inventory.close()
         with self._lock:
-            for client in self._clients.values():
-                client.close()
-            if self._user is not None:
-                self._user.leave()
-                self._user = None
+            self._closed = True
+            clients, user, self._user = list(self._clients.values()), self._user, None
+        for client in clients:
+            client.close()
+        if user is not None:
+            user.leave()
 
-    def _addresses(self) -> list[Address]:
-        """Where the servers are now."""
-        found, options = self._look(), start_options(self._settings)
-        if self._user is None and (options is not None or found):
-            self._join(options)
-        if options is None:
-            return found
-        known = {address.url for address in found}
-        return [*found, *(x for x in self._start(options) if x.url not in known)]
+    def _running(self) -> bool:
+        """Take up the servers that are set or run; whether there is any."""
+        addresses = list(self._found.get(OLD))
+        urls = {address.url for address in addresses}
+        addresses += [one for one in self._starts.last or () if one.url not in urls]
+        if addresses:
+            self._use(addresses)
+        return bool(addresses)
 
-    def _join(self, options: Options | None) -> None:
+    def _known_clients(self) -> None:
+        """Look for servers, or start one, in the background; wait if none is known at all."""
+        with self._lock:
+            known = bool(self._clients)
+        addresses = list(self._found.get(OLD))
+        if start_options(self._settings) is None:
+            self._join(addresses)
+            self._use(addresses)
+            return
+        started = self._starts.soon()
+        if not addresses and not started and not known:
+            self.clients()
+            return
+        urls = {address.url for address in addresses}
+        self._use([*addresses, *(one for one in started or () if one.url not in urls)])
+
+    def _use(self, addresses: Sequence[Address]) -> list[ComfyClient]:
+        """These servers from now on. Raises EngineError `server_unreachable` without any."""
+        if not addresses:
+            raise _none_there()
+        with self._lock:
+            came = [address for address in addresses if address not in self._clients]
+        # Outside the lock: a client reads what it learned before.
+        made = {address: self._client(address) for address in came}
+        with self._lock:
+            for address in came:
+                self._clients.setdefault(address, made[address])
+            gone = [address for address in self._clients if address not in addresses]
+            left = [self._clients.pop(address) for address in gone]
+            left += [x for at, x in made.items() if self._clients.get(at) is not x]
+            clients = [self._clients[address] for address in addresses]
+            if gone or came:
+                self.inventory.use(clients)
+                if self._engine is not None:
+                    self._engine.use(clients)
+        for client in left:
+            client.close()
+        return clients
+
+    def _join(self, found: Sequence[Address] = ()) -> None:
         """Count as a user of what Kizy started, before it is used."""
-        if options is not None or records.running_servers():
-            self._user = User()
+        with self._lock:
+            joined = self._user is not None or self._closed
+        if joined or not (start_options(self._settings) or (found and records.running_servers())):
+            return
+        user = User()
+        with self._lock:
+            if self._user is None and not self._closed:
+                self._user, user = user, None
+        if user is not None:
+            user.leave()
+
+    def _start(self, start: Callable[[Options], list[Address]]) -> list[Address]:
+        options = start_options(self._settings)
+        assert options is not None
+        self._join()
+        return start(options)
 
     def _started(self, options: Options) -> list[Address]:
         return start_detached(options, say=self._say, while_used=True)
-
-    def _look(self) -> list[Address]:
-        with self._lock:
-            if self._clock() - self._found_at >= LOOK_AGAIN:
-                self._found = self._find(self._settings)
-                self._found_at = self._clock()
-            return self._found
 
     def _restart(self, address: Address) -> None:
         """A server is stuck: if Kizy started it, its keeper restarts it."""
         records.request_restart(address.url)
 
 
-def _ask(client: ComfyClient, *, fresh: bool) -> Server | KizyError:
-    try:
-        facts = client.refresh_facts() if fresh else client.facts()
-        stats = client.stats()
-    except KizyError as error:
-        return error
-    memory = [device.total for device in stats.devices if device.name != "cpu"]
-    # Without them it draws all the same; LoRAs that lie there alone are then known by name only.
-    cards: tuple[Card, ...] = ()
-    with contextlib.suppress(KizyError):
-        cards = server_cards(client.lora_catalog())
-    return Server(client.address.name, facts, max(memory, default=None), cards)
+def _none_there() -> EngineError:
+    message = "No ComfyUI server is set up, and none runs on this machine."
+    fix = "Start ComfyUI, or name a server in kizy.toml (docs/comfyui.md shows how)."
+    return EngineError("server_unreachable", message, fix=fix)

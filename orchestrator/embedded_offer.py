@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..catalog.family import Family
-from ..catalog.models import STARTER, ModelEntry, find_model, list_models
-from ..core.cores import all_cores
+from ..catalog.models import ModelEntry, find_model
 from ..core.errors import ModelFileError
 from ..core.request import GenerationRequest
 from ..drawing.schedulers import PLAIN_SAMPLERS, sampler_names
 from .engines.base import EMBEDDED
 from .lora_choice import Reach, choose, families_of
-from .model_choice import choose_model, starter_can
 from .planner import ENLARGER, EngineFacts, LoraChoices
+from .planning.models import Chosen, on_this_machine, pick
 from .shelf import Shelf
-
-STARTER_SUITS = ("icon", "any")
-"""What the starter is quick at, where another model would have to draw without a GPU."""
 
 
 class EmbeddedOffer:
@@ -34,7 +30,14 @@ class EmbeddedOffer:
             return drawable(find_model(request.model)), "you named it"
         if self._preferred is not None:
             return drawable(find_model(self._preferred)), "your settings name it"
-        return _best_model(request, self._shelf)
+        chosen = self.chosen(request)
+        # The starter lies in the package: there is always one.
+        assert chosen.taken is not None
+        return chosen.taken.entry, chosen.choice.why
+
+    def chosen(self, request: GenerationRequest) -> Chosen:
+        """The model that the rule picks for a request, and why no other."""
+        return pick(request, on_this_machine(), lora_families=families_of(request, self._shelf))
 
     def loras(
         self, request: GenerationRequest, model: ModelEntry, style: str | None = None
@@ -58,31 +61,3 @@ def drawable(entry: ModelEntry) -> ModelEntry:
         problem = entry.problem or "the embedded engine cannot draw with it"
         raise ModelFileError("model_folder_invalid", f"{entry.name}: {problem}")
     return entry
-
-
-@all_cores()
-def _best_model(request: GenerationRequest, shelf: Shelf) -> tuple[ModelEntry, str]:
-    entries = {entry.name: entry for entry in list_models() if entry.drawable_here}
-    if len(entries) == 1:
-        return entries[STARTER], "the only model that is installed"
-    from ..drawing.memory import best_device, free_bytes
-
-    device = best_device()
-    free = free_bytes(device)
-    # Without a GPU everything is held in float32, which is twice what the families' facts say.
-    memory = free / 1e9 if device.type != "cpu" else free / 2e9
-    choice = choose_model(
-        request.prompt,
-        entries.values(),
-        memory=dict.fromkeys(entries, memory),
-        lora_families=families_of(request, shelf),
-    )
-    if choice.model is None:
-        return entries[STARTER], "the installed models need more memory than there is"
-    best = entries[choice.model.key]
-    if device.type != "cpu" or best.name == STARTER:
-        return best, choice.why
-    if choice.intent in STARTER_SUITS and starter_can(request.prompt):
-        slow = f"without a GPU {best.name} takes minutes; --model {best.name} takes it all the same"
-        return entries[STARTER], f"it was taught what you ask for; {slow}"
-    return best, f"{choice.why} Without a GPU it takes minutes."

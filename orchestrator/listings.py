@@ -1,47 +1,40 @@
 """What there is to ask for, as a server tells it: without any path of its disk.
 
-Everything may be called from several threads at once; what asks other servers is kept for some
-seconds.
+Everything may be called from several threads at once. What ComfyUI servers have is what planning
+knows of them: see planning/inventory.py.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Generic, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from ..catalog.card import Card
 from ..catalog.family import load_families
 from ..catalog.styles import STYLES
-from ..core.errors import KizyError
 from .app import App
 from .engines.base import COMFYUI, EMBEDDED
-from .engines.comfy import probe
-from .engines.comfy.address import Address
-from .engines.comfy.client import ComfyClient
-from .engines.comfy.discover import discover
-from .engines.comfy.timing import Timing
 from .engines.embedded import NEEDED
 from .family_names import family_in_words, family_named
 from .lora_search import search
 from .machine import gpu_memory
-from .models_here import HERE, ModelHere, models_here
-from .server_loras import name_on_server, server_cards
+from .planning.inventory import ServerState
+from .planning.models import (
+    HERE,
+    NOT_INSTALLED,
+    Available,
+    libraries_missing,
+    on_server,
+    on_this_machine,
+)
+from .server_loras import name_on_server
 from .service import FamilyInfo, LoraInfo, ModelInfo, ServerInfo, StyleInfo, TemplateInfo
 from .shelf import Shelf
 from .templates.library import load_templates
 from .templates.names import stem
-
-KEPT_SECONDS = 10.0
-"""So long an answer of other servers counts as new."""
-
-PATIENCE = 5.0
-"""Seconds for each answer of a server."""
 
 GIGABYTE = 1e9
 MAX_ABOUT = 2000
@@ -50,13 +43,11 @@ MAX_ABOUT = 2000
 HERE_IN_SHORT = "here"
 """What this machine is called among the places of a model."""
 
-_Value = TypeVar("_Value")
-
 
 def models(app: App) -> tuple[ModelInfo, ...]:
     """Every model that can be drawn with, by name, and where it lies."""
     found: dict[str, ModelInfo] = {}
-    for model in _of(app).models():
+    for model in all_models(app).all:
         if model.problem is not None:
             continue
         entry = model.entry
@@ -116,12 +107,50 @@ def templates(app: App) -> tuple[TemplateInfo, ...]:
 
 
 def servers(app: App) -> tuple[ServerInfo, ...]:
-    """This process, and every ComfyUI that is set or found, as it is now."""
+    """This process, and every ComfyUI that is set or found, as it said last."""
     settings = app.settings
     found = [_here()] if settings.engine != COMFYUI else []
     if settings.engine != EMBEDDED:
-        found += _each(_server, discover(settings))
+        found += [_server(state) for state in app.comfy.states()]
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Models:
+    """`on_servers`, `here`: all that there are; broken ones, too. `notes`: servers that have not
+    told theirs, in plain words.
+    """
+
+    on_servers: tuple[Available, ...] = ()
+    here: tuple[Available, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> tuple[Available, ...]:
+        return (*self.on_servers, *self.here)
+
+
+def all_models(app: App) -> Models:
+    """All models that the engine of the settings could draw with. No server is started for it."""
+    on_servers: list[Available] = []
+    notes: list[str] = []
+    if app.settings.engine != EMBEDDED:
+        seen = app.comfy.known()
+        on_servers = [model for server in seen.servers for model in on_server(server)]
+        notes = [f"{name} was not asked: {error.message}" for name, error in seen.errors.items()]
+        silent = (name for name in seen.pending if name not in seen.errors)
+        notes += [f"{name} has not answered yet." for name in silent]
+    if app.settings.engine == COMFYUI:
+        return Models(tuple(on_servers), (), tuple(notes))
+    there = {stem(model.entry.name).casefold() for model in on_servers}
+    missing = libraries_missing()
+    here = [
+        replace(model, problem=NOT_INSTALLED) if missing and model.problem is None else model
+        for model in on_this_machine()
+        # A server has it and draws with it.
+        if model.entry.kind != "checkpoint" or stem(model.entry.name).casefold() not in there
+    ]
+    return Models(tuple(on_servers), tuple(here), tuple(notes))
 
 
 class _Listings:
@@ -131,18 +160,16 @@ class _Listings:
     """
 
     def __init__(self, app: App) -> None:
+        self._app = ref(app)
         self._settings = app.settings
+        # Guards the shelf, from the threads of all who ask for lists. Only the index of this
+        # machine is read with it.
         self._lock = threading.Lock()
         self._shelf: Shelf | None = None
-        self._models = _Kept(partial(models_here, app.settings))
-        self._on_servers = _Kept(self._ask_for_loras)
-
-    def models(self) -> Sequence[ModelHere]:
-        return self._models.value().all
 
     def loras(self, query: str, family: str | None) -> tuple[LoraInfo, ...]:
         wanted = family_named(family) if family is not None else None
-        there = self._on_servers.value()
+        there = self._on_servers()
         with self._lock:
             shelf = self._shelf = self._shelf or Shelf(self._settings)
             shelf.welcome(there)
@@ -163,13 +190,13 @@ class _Listings:
         usable_hits = (hit for hit in found.hits if hit.card.problem is None)
         return tuple(_lora(hit.card, round(hit.score, 3)) for hit in usable_hits)
 
-    def _ask_for_loras(self) -> list[Card]:
-        """LoRAs that lie on servers; each once, and none that lies here as well is asked for."""
-        if self._settings.engine == EMBEDDED:
+    def _on_servers(self) -> list[Card]:
+        """LoRAs that lie on servers; each once, and none that lies here as well."""
+        app = self._app()
+        if app is None or self._settings.engine == EMBEDDED:
             return []
-        found: dict[str, Card] = {}
-        for cards in _each(_loras_of, discover(self._settings)):
-            found |= {card.key: card for card in cards}
+        told = (card for server in app.comfy.known().servers for card in server.cards)
+        found = {card.key: card for card in told}
         here = {stem(card.key).casefold() for card in self._here()}
         return [card for key, card in found.items() if stem(key).casefold() not in here]
 
@@ -178,23 +205,6 @@ class _Listings:
             shelf = self._shelf = self._shelf or Shelf(self._settings)
             cards = shelf.library().cards
         return [card for card in cards if name_on_server(card) is None]
-
-
-class _Kept(Generic[_Value]):
-    """A value that is asked for anew after some seconds; others wait for whoever asks."""
-
-    def __init__(self, ask: Callable[[], _Value]) -> None:
-        self._ask = ask
-        self._asked = float("-inf")
-        self._value: _Value | None = None
-        self._lock = threading.Lock()
-
-    def value(self) -> _Value:
-        with self._lock:
-            if self._value is None or time.monotonic() - self._asked > KEPT_SECONDS:
-                self._value = self._ask()
-                self._asked = time.monotonic()
-            return self._value
 
 
 _LOCK = threading.Lock()
@@ -227,17 +237,6 @@ def _is_of(card: Card, wanted: tuple[str, str | None] | None) -> bool:
     return card.family == family and (variant is None or card.variant == variant)
 
 
-def _loras_of(address: Address) -> tuple[Card, ...]:
-    """None where Kizy's pack is not installed, or nobody answers."""
-    client = ComfyClient(address, timing=Timing(connect=PATIENCE, read=PATIENCE))
-    try:
-        return server_cards(client.lora_catalog())
-    except KizyError:
-        return ()
-    finally:
-        client.close()
-
-
 def _here() -> ServerInfo:
     missing = [name for name in NEEDED if find_spec(name) is None]
     memory = gpu_memory()
@@ -246,24 +245,16 @@ def _here() -> ServerInfo:
     return ServerInfo(name=HERE_IN_SHORT, kind="embedded", state=state, device=device)
 
 
-def _server(address: Address) -> ServerInfo:
-    try:
-        vitals = probe.vitals(address, timeout=PATIENCE)
-        queue = probe.queue_length(address, timeout=PATIENCE)
-    except KizyError as error:
-        return ServerInfo(name=address.name, kind="comfyui", state=error.message, url=address.url)
+def _server(state: ServerState) -> ServerInfo:
+    if state.problem is not None:
+        told = state.problem.message
+        return ServerInfo(name=state.name, kind="comfyui", state=told, url=state.url)
     return ServerInfo(
-        name=address.name,
+        name=state.name,
         kind="comfyui",
         state="ready",
-        version=vitals.version,
-        device=", ".join(device.name for device in vitals.devices),
-        queue=queue,
-        url=address.url,
+        version=state.version,
+        device=", ".join(state.devices),
+        queue=state.queue,
+        url=state.url,
     )
-
-
-def _each(ask: Callable[[Address], _Value], addresses: Sequence[Address]) -> list[_Value]:
-    """All at once."""
-    with ThreadPoolExecutor(max(1, len(addresses))) as at_once:
-        return list(at_once.map(ask, addresses))

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 from ..catalog.card import Card
 from ..catalog.card_words import describe
 from ..catalog.cards import key_of
-from ..catalog.loras import file_sha256, read_lora
+from ..catalog.hashes import known_sha256
+from ..catalog.loras import read_lora
 from ..catalog.models import ModelEntry
 from ..catalog.select import Choice, Named, Picked, Refused, missing_triggers
 from ..core.errors import KizyError, ModelFileError, StorageError, UnknownNameError
@@ -53,7 +54,7 @@ class Reach:
         if name_on_server(card) is not None and self.names is not None:
             return ModelFile(name=self.names[card.key])
         path = Path(card.key)
-        sha256 = file_sha256(path)
+        sha256 = known_sha256(path)
         if self.names is not None:
             here = card.key in self.sent or card.key not in self.names
             name = self.names.get(card.key, path.name)
@@ -97,11 +98,13 @@ def choose(
         raise _refusal(refused)
     by_person = [_chosen(one, reach) for one in found.picked if one.named]
     by_kizy = [_chosen(one, reach) for one in found.picked if not one.named]
+    lie_here = [Path(one.card.key) for one in found.picked if name_on_server(one.card) is None]
     return LoraChoices(
         (*by_person, *unread, *by_kizy),
         why_none=_why_none(found, shelf, model) if free and not named else None,
         notices=found.notices if free else (),
         by_words_only=found.by_words_only and free,
+        unhashed=tuple(path for path in lie_here if known_sha256(path) is None),
     )
 
 

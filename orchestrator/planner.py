@@ -7,6 +7,7 @@ gets entries, not names.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..catalog.family import Family
 from ..catalog.models import ModelEntry
@@ -76,13 +77,15 @@ class ChosenLora:
 class LoraChoices:
     """`why_none`: said if none was picked. `notices`: what the choice lacked.
 
-    `by_words_only`: the meaning of the prompt was not looked at.
+    `by_words_only`: the meaning of the prompt was not looked at. `unhashed`: files among these
+    whose sha256 is not known yet.
     """
 
     loras: tuple[ChosenLora, ...] = ()
     why_none: str | None = None
     notices: tuple[str, ...] = ()
     by_words_only: bool = False
+    unhashed: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

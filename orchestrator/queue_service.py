@@ -13,7 +13,6 @@ import json
 import queue as queues
 import shutil
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -369,7 +368,6 @@ class _Shared:
         self.stopping = False
         self._trainer = functools.cache(trainer) if trainer is not None else None
         self._close = close
-        self._planning = threading.Lock()
         self._lock = DispatcherLock(database)
         self._retention = Retention(ledger, uploads.store, self.settings.storage)
         self.dispatcher = Dispatcher(
@@ -393,8 +391,7 @@ class _Shared:
             raise EngineError("server_stopping", "The server is being stopped.")
 
     def planned(self, request: GenerationRequest, *, raw: bool) -> Plan:
-        with self._planning:
-            return self.app.plan(request, raw=raw)
+        return self.app.plan(request, raw=raw)
 
     def accept(self, new: NewJob) -> Job:
         """Write a job down; one whose pictures were drawn before ends at once."""

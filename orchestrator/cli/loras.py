@@ -232,31 +232,28 @@ def _tell_notices(console: Console, notices: Sequence[str], *, by_words_only: bo
 
 def _family_for(prompt: str, wanted: Wanted, shelf: Shelf) -> tuple[str, str | None, str]:
     """(family, variant, why this one)."""
-    from ..models_here import find_here, models_here
+    from contextlib import closing
+
+    from ...core.request import GenerationRequest
+    from ..app import App
 
     if wanted.family is not None:
         return *family_named(wanted.family), "you named it."
-    settings = load_settings()
-    here = models_here(settings)
+    request = GenerationRequest(prompt=prompt, model=wanted.model or "auto")
+    with closing(App(settings=load_settings())) as app:
+        entry = app.model_for(request).entry
+    if entry.family is None:
+        message = f"Kizy does not know which family of models {entry.name} is of."
+        fix = "Name the family with --family."
+        raise InputError("request_invalid", message, fix=fix)
     if wanted.model is not None:
-        entry = find_here(wanted.model, here)
-        if entry.family is None:
-            message = f"Kizy does not know which family of models {entry.name} is of."
-            fix = "Name the family with --family."
-            raise InputError("request_invalid", message, fix=fix)
         return entry.family, entry.variant, f'the family of "{entry.name}", which you named.'
-    model = here.choose(prompt).choice.model
-    most = Counter(
-        card.family for card in shelf.library().cards if card.family and card.problem is None
-    )
-    if model is not None and model.family is not None and (model.family in most or not most):
-        return model.family, model.variant, f'Kizy would draw this with "{model.name}".'
-    if not most:
-        return "sdxl", None, "there is neither a model nor a LoRA here."
-    family, many = most.most_common(1)[0]
-    lacking = f'your model "{model.name}" has none' if model is not None else "there is no model"
-    because = f"{lacking}, and {plural(many, 'LoRA')} of yours are for this family."
-    return family, None, because if many > 1 else because.replace("are for", "is for")
+    because = f'Kizy would draw this with "{entry.name}".'
+    of = Counter(card.family for card in shelf.library().cards if card.problem is None)
+    others = [known for known, _ in of.most_common() if known]
+    if others and entry.family not in of:
+        because += f" You have no LoRA for it; --family {others[0]} asks for those that you have."
+    return entry.family, entry.variant, because
 
 
 def _is_of(card: Card, wanted: tuple[str, str | None]) -> bool:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...catalog.card import Card
 from ...catalog.family import load_families
-from ...catalog.models import ModelEntry, look_through
+from ...catalog.models import STARTER, ModelEntry, look_through
 from ...core.errors import InputError
 from ...core.home import models_folder
+from ...core.request import GenerationRequest
+from ..app import App, TakenModel
+from ..engines.base import COMFYUI
 from ..family_names import family_in_words, family_named
-from ..models_here import Chosen, ModelHere, ModelsHere, models_here
+from ..listings import Models, all_models
+from ..planning.models import COMFYUI_FIRST, Available
 from ..settings import load_settings
 from .told import document, line, shown
+
+NAMED_ANOTHER = "It suits the prompt best of those that nobody named."
 
 
 def models(*, as_json: bool) -> None:
@@ -69,7 +76,8 @@ def search(words: str, *, family: str | None, as_json: bool) -> None:
         of = wanted[0] if wanted is not None else None
         listed_there.search_models(words, settings, family=of, as_json=as_json)
         return
-    here = models_here(settings)
+    with closing(App(settings=settings)) as app:
+        here = all_models(app)
     scored = [(_hits(words, model.entry), model) for model in here.all]
     found = [
         model
@@ -102,32 +110,58 @@ def why(prompt: str, *, as_json: bool) -> None:
 
         listed_there.why_model(prompt, settings, as_json=as_json)
         return
-    here = models_here(settings)
-    chosen = here.choose(prompt)
-    choice = chosen.choice
+    with closing(App(settings=settings)) as app:
+        taken = app.model_for(GenerationRequest(prompt=prompt))
+        there = all_models(app)
+    told = _explained(taken, there)
     if as_json:
-        document({"prompt": prompt} | _choice(chosen, here, settings.model))
+        document({"prompt": prompt} | _choice(told, there, settings.model))
         return
     console = Console()
-    model = choice.model
-    if model is None:
-        line(console, "There is no model to draw with.", "bold")
-        line(console, choice.why, indent=4)
-    else:
-        named = f"{model.name}  ({_of(model)}, on {chosen.models[model.key].where})"
-        line(console, named, "bold")
-        line(console, choice.why, indent=4)
-    if choice.runners_up:
+    line(console, f"{told.name}  ({_of(told.entry)}, on {told.where})", "bold")
+    line(console, told.why, indent=4)
+    if told.runners_up:
         console.print()
         line(console, "Looked at, not taken:", "dim")
-        for card, reason in choice.runners_up:
-            line(console, f"{card.name}  ({_of(card)}, on {chosen.models[card.key].where})")
+        for model, reason in told.runners_up:
+            line(console, f"{_named(model.entry)}  ({_of(model.entry)}, on {model.where})")
             line(console, reason, "dim", indent=4)
-    if settings.model is not None:
-        console.print()
-        text = f'Note: your settings name the model "{settings.model}", which is taken in any case.'
-        line(console, text, "dim")
-    _tell_notes(console, here)
+    _tell_notes(console, there)
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """The model that is taken, and those that are not, with why."""
+
+    entry: ModelEntry
+    where: str
+    why: str
+    intent: str
+    runners_up: tuple[tuple[Available, str], ...]
+
+    @property
+    def name(self) -> str:
+        return _named(self.entry)
+
+
+def _explained(taken: TakenModel, there: Models) -> _Explained:
+    choice, models = taken.chosen.choice, taken.chosen.models
+    of_engine = there.on_servers if taken.engine == COMFYUI else there.here
+    places = [model for model in of_engine if model.entry.name == taken.entry.name]
+    if choice.model is not None and choice.model.key == taken.entry.name:
+        # Of several servers that have it, the one that the rule counted.
+        places = [models[choice.model.key], *places]
+    where = places[0].where if places else "a path"
+    others = [(models[card.key], reason) for card, reason in choice.runners_up]
+    if choice.model is not None and choice.model.key != taken.entry.name:
+        others.insert(0, (models[choice.model.key], NAMED_ANOTHER))
+    if taken.engine == COMFYUI:
+        usable = (m for m in there.here if m.problem is None and m.entry.family != STARTER)
+        others += [(model, COMFYUI_FIRST) for model in usable]
+    else:
+        others += [(model, taken.engine_why) for model in there.on_servers]
+    runners_up = tuple(pair for pair in others if pair[0].entry.name != taken.entry.name)
+    return _Explained(taken.entry, where, taken.why, choice.intent, runners_up)
 
 
 def _hits(words: str, entry: ModelEntry) -> int:
@@ -148,11 +182,15 @@ def _is_of(entry: ModelEntry, wanted: tuple[str, str | None]) -> bool:
     return entry.family == family and (variant is None or entry.variant == variant)
 
 
-def _of(card: Card) -> str:
-    return family_in_words(card.family, card.variant)
+def _of(entry: ModelEntry) -> str:
+    return family_in_words(entry.family, entry.variant)
 
 
-def _tell_notes(console: Console, here: ModelsHere) -> None:
+def _named(entry: ModelEntry) -> str:
+    return entry.name.rsplit("/", 1)[-1]
+
+
+def _tell_notes(console: Console, here: Models) -> None:
     for note in here.notes:
         line(console, f"Note: {note}", "dim")
 
@@ -170,27 +208,25 @@ def _as_dict(entry: ModelEntry) -> dict[str, Any]:
     }
 
 
-def _here(model: ModelHere) -> dict[str, Any]:
+def _here(model: Available) -> dict[str, Any]:
     return _as_dict(model.entry) | {"where": model.where, "problem": model.problem}
 
 
-def _choice(chosen: Chosen, here: ModelsHere, preferred: str | None) -> dict[str, Any]:
-    choice = chosen.choice
-
-    def told(card: Card, reason: str) -> dict[str, Any]:
+def _choice(told: _Explained, there: Models, preferred: str | None) -> dict[str, Any]:
+    def of(entry: ModelEntry, where: str, reason: str) -> dict[str, Any]:
         return {
-            "name": card.name,
-            "family": card.family,
-            "variant": card.variant,
-            "where": chosen.models[card.key].where,
+            "name": _named(entry),
+            "family": entry.family,
+            "variant": entry.variant,
+            "where": where,
             "why": reason,
         }
 
     return {
-        "intent": choice.intent,
-        "model": told(choice.model, choice.why) if choice.model is not None else None,
-        "why": choice.why,
-        "runners_up": [told(card, reason) for card, reason in choice.runners_up],
+        "intent": told.intent,
+        "model": of(told.entry, told.where, told.why),
+        "why": told.why,
+        "runners_up": [of(one.entry, one.where, reason) for one, reason in told.runners_up],
         "settings_model": preferred,
-        "notes": list(here.notes),
+        "notes": list(there.notes),
     }

@@ -22,7 +22,7 @@ if sys.argv[1] == "shared":
     assert len(os.sched_getaffinity(0)) == 1
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.app import App
-from kizy.orchestrator.models_here import local_memory
+from kizy.orchestrator.planning.models import local_memory
 from kizy import language
 
 app = App()

@@ -37,6 +37,7 @@ from .http import Http
 from .jobs import Jobs
 from .listener import Listener
 from .lora_sending import takes_loras
+from .model_files import ROUTE, FileStamp, stamps
 from .outputs import ending_of
 from .progress import Tracker
 from .timing import Timing
@@ -88,9 +89,16 @@ class ComfyClient:
         """What the server has now. Raises EngineError."""
         return self._facts.refresh()
 
-    def stats(self) -> ServerStats:
-        """Version, devices and memory. Raises EngineError."""
-        answer = self._http.get("/system_stats")
+    def stored_facts(self, version: str) -> ServerFacts | None:
+        """What the server had when it was last asked, if it is of this version; asks nobody."""
+        return self._facts.stored(version)
+
+    def stats(self, *, connect: float | None = None, read: float | None = None) -> ServerStats:
+        """Version, devices and memory. `connect`, `read`: seconds, if not the usual.
+
+        Raises EngineError.
+        """
+        answer = self._http.get("/system_stats", connect=connect, read=read)
         try:
             system = answer["system"]
             return ServerStats(
@@ -110,9 +118,35 @@ class ComfyClient:
         """Everybody's jobs on the server. Raises EngineError."""
         return self._jobs.queue()
 
+    def queue_length(self, *, connect: float | None = None, read: float | None = None) -> int:
+        """How many jobs run or wait, whoever sent them. `connect`, `read`: as for `stats`.
+
+        Raises EngineError.
+        """
+        answer = self._http.get("/prompt", connect=connect, read=read)
+        try:
+            return int(answer["exec_info"]["queue_remaining"])
+        except (KeyError, TypeError, ValueError):
+            raise reach.malformed(self.address, "/prompt", str(answer)[:200]) from None
+
     def free(self) -> None:
         """Let the server give back the memory of its models, after the job at work."""
         self._http.post("/free", {"unload_models": True, "free_memory": True})
+
+    def model_files(
+        self, folder: str, *, connect: float | None = None, read: float | None = None
+    ) -> Mapping[str, FileStamp] | None:
+        """The files of a folder below `models/`, as they are now; None where that is not told.
+
+        `connect`, `read`: as for `stats`. Raises EngineError.
+        """
+        try:
+            told = self._http.get(ROUTE + folder, connect=connect, read=read)
+        except EngineError as error:
+            if error.code == "server_too_old":
+                return None
+            raise
+        return stamps(told)
 
     # Files
 
@@ -144,12 +178,12 @@ class ComfyClient:
             raise reach.malformed(self.address, "/kizy/loras", str(answer))
         return answer["name"]
 
-    def lora_catalog(self) -> list[dict[str, Any]]:
+    def lora_catalog(self, facts: ServerFacts | None = None) -> list[dict[str, Any]]:
         """The LoRAs as the server's own Kizy reads them; [] where the pack is not installed.
 
-        Raises EngineError.
+        `facts`: what the server has, if it was just asked. Raises EngineError.
         """
-        facts = self.facts()
+        facts = facts or self.facts()
         if not takes_loras(facts):
             return []
         # Asked once for each look at what the server has: it reads its folders for an answer.

@@ -72,6 +72,12 @@ class FactsCache:
             self._fetch()
         return facts
 
+    def stored(self, version: str) -> ServerFacts | None:
+        """What a server of this version had when it was last asked; asks nobody."""
+        if self._facts is None:
+            self._facts = self._stored(version)
+        return self._facts if self._facts and self._facts.version == version else None
+
     def refresh(self) -> ServerFacts:
         """Ask the server now and wait for it. Raises EngineError."""
         work = self._fetch()

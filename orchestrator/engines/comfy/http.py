@@ -73,6 +73,8 @@ class Http:
         if address.query:
             _keep_out_of_logs()
         self._idle: queue.LifoQueue[requests.Session] = queue.LifoQueue()
+        # Set by `close`, read by any thread behind its request.
+        self._closed = False
 
     def get(
         self,
@@ -80,12 +82,15 @@ class Http:
         params: Mapping[str, str] | None = None,
         *,
         limit: int = SMALL,
+        connect: float | None = None,
         read: float | None = None,
     ) -> Any:
-        """The JSON at `path`. `read`: seconds for the answer to begin, if not the usual."""
+        """The JSON at `path`. `connect`, `read`: seconds to be connected, and for the answer to
+        begin or go on, if not the usual."""
 
         def ask() -> Any:
-            with self._send("GET", path, params=params, read=read) as response:
+            waits = {"connect": connect, "read": read}
+            with self._send("GET", path, params=params, **waits) as response:
                 self._require_success(response, path)
                 return self._json(response, path, limit)
 
@@ -162,7 +167,8 @@ class Http:
         return _once_more(ask)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Let go of the connections; those in use go when their requests end."""
+        self._closed = True
         while True:
             try:
                 self._idle.get_nowait().close()
@@ -171,12 +177,18 @@ class Http:
 
     @contextmanager
     def _send(
-        self, method: str, path: str, *, read: float | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        connect: float | None = None,
+        read: float | None = None,
+        **options: Any,
     ) -> Iterator[requests.Response]:
         import requests
 
         session = self._session()
-        waits = (self._timing.connect, read or self._timing.read)
+        waits = (connect or self._timing.connect, read or self._timing.read)
         response = None
         try:
             response = self._answer(session, method, path, waits, options)
@@ -187,6 +199,8 @@ class Http:
             if response is not None:
                 response.close()
             self._idle.put(session)
+            if self._closed:
+                self.close()
 
     def _answer(
         self,
@@ -322,8 +336,13 @@ def authorities() -> str | None:
 
 
 def _once_more(ask: Callable[[], _T]) -> _T:
-    """A kept connection may close at the moment of its use: what only reads is asked again."""
+    """A kept connection may close at the moment of its use: what only reads is asked again.
+
+    Not of a server that took the question and said nothing in the time that it had.
+    """
     try:
         return ask()
+    except reach.SilentError:
+        raise
     except reach.AnswerLostError:
         return ask()

@@ -23,6 +23,10 @@ class AnswerLostError(EngineError):
     """Not reached any more (code `server_unreachable`), when the request may have arrived."""
 
 
+class SilentError(AnswerLostError):
+    """It took the connection and said nothing in time (code `server_unreachable`)."""
+
+
 class NothingListensError(EngineError):
     """That computer refuses connections (code `server_unreachable`): ComfyUI does not run there."""
 
@@ -71,7 +75,7 @@ def unreachable(address: Address, error: BaseException) -> EngineError:
     if names & {"ReadTimeout", "ReadTimeoutError", "TimeoutError", "WebSocketTimeoutException"}:
         message = f"{where} took the connection but does not answer."
         fix = "It may be busy or hang; look into its log, and restart ComfyUI there if it hangs."
-        return AnswerLostError("server_unreachable", message, fix=fix, raw=raw)
+        return SilentError("server_unreachable", message, fix=fix, raw=raw)
     message = f"The connection to {where} broke."
     return AnswerLostError("server_unreachable", message, raw=raw)
 

@@ -168,9 +168,12 @@ def test_the_choice_in_json(kizy, ink: Path) -> None:
     assert document["by_words_only"] and document["why_none"] is None
 
 
-def test_without_a_model_for_them_the_family_of_most_loras_counts(kizy, ink: Path) -> None:
+def test_the_model_is_the_one_that_would_draw_and_loras_for_others_are_told(
+    kizy, ink: Path
+) -> None:
     document = kizy("loras", "why", "a knight, ink wash", "--json").json
-    assert document["family"] == "sdxl" and "starter" in document["because"]
+    assert document["family"] == "starter" and document["picked"] == []
+    assert 'with "starter"' in document["because"] and "--family sdxl" in document["because"]
 
 
 @pytest.mark.parametrize(

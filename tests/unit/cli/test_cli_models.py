@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from kizy.catalog.models import ModelEntry
-from kizy.core.errors import EngineError
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.models import entry, family_of
-from kizy.orchestrator.models_here import HERE, ModelsHere, ServerModels, models_here
-from kizy.orchestrator.settings import Settings
 
 SD15 = {
     "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
     "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
     "first_stage_model.decoder.conv_in.weight": (512, 4, 3, 3),
 }
-STUDIO = Address("studio", "http://127.0.0.1:9")
 
 
 @pytest.fixture
@@ -54,9 +46,17 @@ def test_the_choice_is_explained(kizy, checkpoint: Path) -> None:
 
 
 def test_the_model_of_the_settings_is_said(kizy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KIZY_MODEL", "starter")
+    assert "your settings name it" in kizy("models", "why", "a photo of a street").words
+    document = kizy("models", "why", "a fox", "--json").json
+    assert document["settings_model"] == document["model"]["name"] == "starter"
+
+
+def test_a_model_of_the_settings_that_is_not_there_is_refused_as_when_drawing(
+    kizy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KIZY_MODEL", "mine")
-    assert 'your settings name the model "mine"' in kizy("models", "why", "a fox").words
-    assert kizy("models", "why", "a fox", "--json").json["settings_model"] == "mine"
+    assert kizy("models", "why", "a fox", "--json").json["error"]["code"] == "model_unknown"
 
 
 def test_a_check_tells_family_and_licence(kizy, checkpoint: Path) -> None:
@@ -86,63 +86,3 @@ def test_a_check_of_a_broken_model_says_why_and_fails(kizy, tmp_path: Path, writ
 def test_what_cannot_be_understood_is_refused(kizy, arguments: list[str], code: str) -> None:
     outcome = kizy("models", *arguments, "--json")
     assert (outcome.status, outcome.json["error"]["code"]) == (2, code)
-
-
-# With servers.
-
-
-def server(*names: str, gigabytes: float | None = 24) -> ServerModels:
-    entries = tuple(entry(name, family_of(name)) for name in names)
-    memory = int(gigabytes * 1e9) if gigabytes is not None else None
-    return ServerModels("studio", entries, memory)
-
-
-def here(answer: ServerModels | EngineError, engine: str = "auto") -> ModelsHere:
-    def ask(_address: Address) -> ServerModels:
-        if isinstance(answer, EngineError):
-            raise answer
-        return answer
-
-    def find(_settings: Settings) -> Sequence[Address]:
-        return [STUDIO]
-
-    settings = Settings.model_validate({"engine": engine})
-    return models_here(settings, ask=ask, find=find, memory=lambda: 8.0)
-
-
-def chosen(models: ModelsHere, prompt: str) -> tuple[str, str]:
-    """(name, where) of the model for a prompt."""
-    found = models.choose(prompt)
-    assert found.choice.model is not None
-    return found.choice.model.name, found.models[found.choice.model.key].where
-
-
-def test_a_servers_model_comes_before_those_of_this_machine() -> None:
-    models = here(server("sd_xl_base_1.0.safetensors"))
-    assert chosen(models, "a photo of a street") == ("sd_xl_base_1.0.safetensors", "studio")
-
-
-def test_a_server_whose_memory_is_too_small_leaves_it_to_this_machine() -> None:
-    models = here(server("flux1-dev.safetensors", gigabytes=4))
-    assert chosen(models, "a fox sticker") == ("starter", HERE)
-    reasons = [why for card, why in models.choose("a fox").choice.runners_up]
-    assert any("GB of GPU memory" in why for why in reasons)
-
-
-def test_a_server_that_does_not_answer_is_noted() -> None:
-    models = here(EngineError("server_unreachable", "It does not answer."))
-    assert models.notes == ("studio was not asked: It does not answer.",)
-    assert chosen(models, "a fox") == ("starter", HERE)
-
-
-def test_the_engine_of_the_settings_decides_whose_models_count(checkpoint: Path) -> None:
-    answer = server("sd_xl_base_1.0.safetensors")
-    assert {model.where for model in here(answer, "comfyui").all} == {"studio"}
-    assert {model.where for model in here(answer, "embedded").all} == {HERE}
-
-
-def test_a_checkpoint_that_a_server_has_is_named_once(checkpoint: Path) -> None:
-    models = here(server("dreamy_v1.safetensors"))
-    same = [model for model in models.all if "dreamy" in model.entry.name]
-    assert [model.where for model in same] == ["studio"]
-    assert isinstance(same[0].entry, ModelEntry)

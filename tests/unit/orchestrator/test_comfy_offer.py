@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from kizy.catalog.family import family
+from kizy.catalog.hashes import file_sha256
 from kizy.catalog.models import ModelEntry
 from kizy.core.errors import EngineError, InputError, ModelFileError, UnknownNameError
 from kizy.core.request import GenerationRequest
@@ -163,10 +164,13 @@ def test_trap_12_a_lora_of_another_family_is_told_where_kizy_has_the_file_too(
 
 
 def test_where_kizy_has_the_same_lora_its_hash_goes_into_the_plan(kizy_home: Path) -> None:
-    lora(kizy_home, "nadia", context=768)
+    path = lora(kizy_home, "nadia", context=768)
     offer = offer_of([server(loras=["nadia.safetensors"])], None)
-    (chosen,) = offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15")).loras
-    assert chosen.file.sha256 is not None
+    found = offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15"))
+    assert found.unhashed == (path,) and found.loras[0].file.sha256 is None
+    known = file_sha256(path)
+    found = offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15"))
+    assert found.unhashed == () and found.loras[0].file.sha256 == known
 
 
 def with_pack(given: Server, *told: dict[str, Any]) -> Server:
@@ -203,6 +207,7 @@ def test_a_named_lora_of_another_family_on_a_server_alone_is_refused() -> None:
 
 def test_a_lora_that_lies_here_goes_to_a_server_that_takes_it(kizy_home: Path) -> None:
     path = lora(kizy_home, "nadia", context=768)
+    file_sha256(path)
     offer = offer_of([with_pack(server())], None)
     (chosen,) = offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15")).loras
     assert chosen.file.name == "nadia.safetensors"

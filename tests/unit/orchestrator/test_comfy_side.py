@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import EngineError
-from kizy.orchestrator.comfy_side import LOOK_AGAIN, ComfySide
+from kizy.orchestrator.comfy_side import ComfySide
 from kizy.orchestrator.engines.comfy import users
 from kizy.orchestrator.engines.comfy.address import Address
+from kizy.orchestrator.planning.inventory import OLD
 from kizy.orchestrator.settings import ComfyuiSettings, Settings
 from kizy.orchestrator.shelf import Shelf
 from kizy.orchestrator.storage.pictures import PictureFolder
@@ -29,7 +30,7 @@ class World:
         self.now = 0.0
 
     def later(self) -> None:
-        self.now += LOOK_AGAIN
+        self.now += OLD
 
     def start(self, options: Any) -> list[Address]:
         self.starts += 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from kizy.catalog.card import Card
+from kizy.catalog.hashes import file_sha256
 from kizy.catalog.models import ModelEntry
 from kizy.core.errors import InputError, ModelFileError, UnknownNameError
 from kizy.core.request import GenerationRequest, LoraChoice
@@ -50,7 +51,9 @@ def crayon(kizy_home: Path) -> Path:
         "modelspec.trigger_phrase": "crayon style",
         "modelspec.tags": "style, crayon",
     }
-    return lora(kizy_home / "loras", "crayon", **about)
+    path = lora(kizy_home / "loras", "crayon", **about)
+    file_sha256(path)
+    return path
 
 
 def chosen(request: GenerationRequest, **more: Any) -> LoraChoices:
