@@ -17,6 +17,7 @@ from pydantic import (
 
 from .errors import InputError
 from .numbers import read_number
+from .surrogates import whole
 
 MAX_PROMPT = 10_000
 MAX_SIDE = 16_384
@@ -45,6 +46,27 @@ class Frozen(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
     )
+
+
+class Asked(Frozen):
+    """Base of what somebody asks for: half a character in a text becomes U+FFFD."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, values: Any) -> Any:
+        return whole_texts(values)
+
+
+def whole_texts(values: Any) -> Any:
+    """The values of a request, of whole characters (core/surrogates.py).
+
+    Raises ValueError if nothing of a text is left then.
+    """
+    made = whole(values)
+    for name, text in made.items() if isinstance(made, dict) and made != values else ():
+        if isinstance(text, str) and text and not text.strip("\ufffd \n"):
+            raise ValueError(f"{name} holds nothing but half a character")
+    return made
 
 
 class LoraChoice(Frozen):
@@ -114,7 +136,7 @@ class Video(Frozen):
     fps: Annotated[int, Field(ge=1, le=120)] = 24
 
 
-class GenerationRequest(Frozen):
+class GenerationRequest(Asked):
     """One wish. Sizes are words ("square") or "WIDTHxHEIGHT" in pixels of the saved picture.
 
     `enlarge`: that many times what would be saved without it; "auto": the family's own, which is
@@ -160,7 +182,7 @@ class GenerationRequest(Frozen):
         )
 
 
-class TrainingRequest(Frozen):
+class TrainingRequest(Asked):
     """Pictures and a name that become a LoRA. `files`: pictures, folders, zips or videos."""
 
     files: Annotated[tuple[Name, ...], Field(min_length=1)]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from ...core.job import Job
 from ...core.plan import Plan
+from ...core.surrogates import whole_json
 from ..service import JobPage, ModelInfo
 
 PREFIX = "/v1"
@@ -58,7 +59,12 @@ class ModelList(BaseModel):
 
 def answer(values: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Plain values as JSON."""
-    return Response(json.dumps(values), status, headers, "application/json")
+    return Response(as_json(values), status, headers, "application/json")
+
+
+def as_json(values: Any) -> bytes:
+    """JSON in ASCII. Names of files may hold what no parser of JSON would take."""
+    return whole_json(json.dumps(values).encode())
 
 
 def job_values(job: Job) -> dict[str, Any]:

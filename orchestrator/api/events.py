@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -13,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from ...core.job import EndEvent, StateEvent
 from ..service import Numbered
 from .access import Asking
-from .answers import PREFIX, job_values
+from .answers import PREFIX, as_json, job_values
 from .closing import Closing
 from .described import EVENTS, problems
 from .mailbox import Leave, Mailbox, listen
@@ -127,7 +126,7 @@ def as_text(numbered: Numbered) -> bytes:
     lines = [f"event: {event.kind}"]
     if numbered.id is not None:
         lines.append(f"id: {numbered.id}")
-    lines.append(f"data: {json.dumps(_values(event))}")
+    lines.append(f"data: {as_json(_values(event)).decode()}")
     return ("\n".join(lines) + "\n\n").encode()
 
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Header, Path
 from pydantic import AwareDatetime, Field, model_validator
 
 from ...core.errors import UnknownNameError
-from ...core.request import GenerationRequest, TrainingRequest
+from ...core.request import GenerationRequest, TrainingRequest, whole_texts
 from ..service import Wish
 from .access import Caller
 
@@ -110,14 +110,19 @@ def as_request(kind: Any, body: Any, asking: Caller) -> Any:
 
 
 def without_null(values: Any) -> Any:
-    """The same. Raises ValueError for texts with null characters, which no database holds."""
+    """The same with whole characters. Raises ValueError for texts with null characters, which no
+    database holds."""
+    _require_no_null(values)
+    return whole_texts(values)
+
+
+def _require_no_null(values: Any) -> None:
     if isinstance(values, str) and "\0" in values:
         raise ValueError("texts hold no null characters")
     if isinstance(values, dict):
         for key, value in values.items():
-            without_null(key)
-            without_null(value)
+            _require_no_null(key)
+            _require_no_null(value)
     elif isinstance(values, list | tuple):
         for value in values:
-            without_null(value)
-    return values
+            _require_no_null(value)

@@ -22,6 +22,7 @@ from ...core.errors import (
     UnknownNameError,
 )
 from ...core.request import MAX_PROMPT
+from ...core.surrogates import whole_json
 
 MEDIA_TYPE = "application/problem+json"
 OPENAI_PATHS = "/v1/images/"
@@ -95,7 +96,7 @@ def problem(
     if wrong:
         values["errors"] = list(wrong)
     # In ASCII: what a request held may not be text that UTF-8 can write.
-    return Response(json.dumps(values), status, more, MEDIA_TYPE)
+    return Response(whole_json(json.dumps(values).encode()), status, more, MEDIA_TYPE)
 
 
 def document(code: str, status: int, detail: str, fix: str) -> dict[str, Any]:
@@ -201,7 +202,8 @@ def _as_openai(
     kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
     param = wrong[0]["where"].rpartition(".")[2] if wrong else None
     error = {"message": message, "type": kind, "param": param, "code": code}
-    return Response(json.dumps({"error": error}), status, headers, "application/json")
+    text = whole_json(json.dumps({"error": error}).encode())
+    return Response(text, status, headers, "application/json")
 
 
 def _place(detail: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ...core.errors import InputError
 from ...core.request import MAX_PROMPT, Weight
 from .given import MAX_TEXT
+from .loosely import as_meant
 
 MAX_COUNT = 16
 """Pictures that one call draws at most."""
@@ -289,7 +290,7 @@ class CancelJob(Arguments):
 def read(kind: type[Arguments], values: dict[str, Any] | None) -> Any:
     """The arguments of a call. Raises InputError `request_invalid`, which names what is wrong."""
     try:
-        return kind.model_validate(values or {})
+        return kind.model_validate(as_meant(kind, values or {}))
     except ValidationError as error:
         # Not shown: what was given may be a whole picture.
         details = error.errors(include_url=False, include_input=False, include_context=False)

@@ -12,6 +12,7 @@ from mcp import types
 
 from ...core.job import Job
 from ...core.request import GenerationRequest, TrainingRequest
+from ...core.surrogates import whole_text
 from ..service import Service, Wish
 from .answers import drawn_answer, progress_words
 from .arguments import MAX_WAIT
@@ -97,4 +98,4 @@ class Call:
 
 
 def _words(job: Job) -> str:
-    return "done" if job.over else progress_words(job_facts(job, lambda _: None))
+    return "done" if job.over else whole_text(progress_words(job_facts(job, lambda _: None)))

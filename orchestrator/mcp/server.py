@@ -14,6 +14,7 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
 from ...core.errors import EngineError, KizyError
+from ...core.surrogates import whole
 from ...core.version import VERSION
 from ..service import Service
 from . import resources
@@ -83,16 +84,18 @@ def server_for(service_for: Callable[[Scope], Service], terms: Terms) -> Server[
             raise MCPError(code=types.INVALID_PARAMS, message=message)
         try:
             call = _call(context, service_for, terms)
-            return await tool.run(call, read(tool.arguments, asked.arguments))
+            return whole(await tool.run(call, read(tool.arguments, asked.arguments)))
         except Exception as error:
-            return error_answer(_in_words(error, tool.name))
+            return whole(error_answer(_in_words(error, tool.name)))
 
     async def list_resources(
         context: Context, page: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
         try:
             service = service_for(_scope(context))
-            return await in_thread(resources.listed, service, page.cursor if page else None)
+            found = await in_thread(resources.listed, service, page.cursor if page else None)
+            # A name or title may come from a file name or a client that cut it in two.
+            return whole(found)
         except Exception as error:
             raise resources.refused(_in_words(error, "resources/list")) from None
 
@@ -106,7 +109,8 @@ def server_for(service_for: Callable[[Scope], Service], terms: Terms) -> Server[
     ) -> types.ReadResourceResult:
         try:
             call = _call(context, service_for, terms)
-            return await in_thread(resources.content, call.service, str(asked.uri), call.link)
+            found = await in_thread(resources.content, call.service, str(asked.uri), call.link)
+            return whole(found)
         except Exception as error:
             raise resources.refused(_in_words(error, "resources/read")) from None
 

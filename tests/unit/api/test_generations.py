@@ -63,6 +63,14 @@ def test_the_same_plan_is_answered_from_the_store_and_says_so(fake: FakeService)
     assert (first.from_store, second.from_store) == (False, True)
 
 
+def test_half_an_emoji_in_a_prompt_is_no_trouble(api: TestClient) -> None:
+    """A client that cuts a text after so many letters sends one."""
+    headers = {"Content-Type": "application/json"}
+    body = '{"prompt": "a fox \\ud83e"}'
+    answer = api.post(PATH, content=body, headers=headers)
+    assert (answer.status_code, answer.json()["title"]) == (202, "a fox \ufffd")
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,9 +13,10 @@ import anyio
 import httpx2
 import pytest
 import requests
+from kizy.core.surrogates import whole
 from kizy.orchestrator.mcp.over_http import LOCAL, MAX_BODY, make_http_app, standalone
 from kizy.orchestrator.mcp.server import Terms
-from mcp import Client
+from mcp import Client, types
 from mcp.client.streamable_http import streamable_http_client
 
 HEADERS = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-06-18"}
@@ -187,6 +189,26 @@ def test_web_pages_of_others_are_refused_on_loopback(
     url = serving(service, security=LOCAL)
     answer = requests.post(url, json=HELLO, headers={**HEADERS, **headers}, timeout=LIMIT)
     assert answer.status_code == status
+
+
+def test_half_an_emoji_is_answered_over_http(serving: Serving, service: Any) -> None:
+    url = serving(service)
+    headers = {**HEADERS, "Content-Type": "application/json"}
+    opened = requests.post(url, json=HELLO, headers=headers, timeout=LIMIT)
+    headers["Mcp-Session-Id"] = opened.headers["mcp-session-id"]
+    call = {"name": "explain_plan", "arguments": {"prompt": "a fox \ud83e"}}
+    body = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": call}
+    answer = requests.post(url, data=json.dumps(body), headers=headers, timeout=LIMIT)
+    assert answer.status_code == 200
+    assert "a fox \ufffd" in answer.content.decode()
+
+
+def test_what_comes_back_is_made_of_whole_characters() -> None:
+    result = types.CallToolResult(
+        content=[types.TextContent(text="caf\udce9")], structured_content={"a": ["\ud83e"]}
+    )
+    assert whole(result).model_dump_json(by_alias=True)
+    assert whole(result).structured_content == {"a": ["\ufffd"]}
 
 
 def test_a_slash_behind_the_address_is_no_matter(serving: Serving, service: Any) -> None:

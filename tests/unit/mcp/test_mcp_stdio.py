@@ -100,6 +100,26 @@ def test_nothing_but_the_protocol_is_on_stdout_and_it_ends_with_stdin(program: A
     assert "This is no message of the protocol." in errors
 
 
+def test_half_an_emoji_is_answered(program: Any) -> None:
+    process = _started(program())
+    assert process.stdin is not None
+    assert process.stdout is not None
+    hello = {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "a test", "version": "1"},
+    }
+    call = {"name": "explain_plan", "arguments": {"prompt": "a fox \ud83e"}}
+    for number, (method, params) in enumerate((("initialize", hello), ("tools/call", call))):
+        message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        process.stdin.write(json.dumps(message) + "\n")
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+    assert answer["id"] == 1
+    assert "a fox \ufffd" in json.dumps(answer["result"], ensure_ascii=False)
+    process.communicate(timeout=LIMIT)
+
+
 def test_it_ends_in_silence_with_a_client_that_died(program: Any) -> None:
     process = _started(program())
     assert process.stdin is not None
