@@ -16,7 +16,8 @@ class Card(Frozen):
     """A LoRA as the choice sees it. All texts are untrusted: data to match and to show.
 
     `key`: unique in a library (where the file lies, or a server's name for it). `name`: its
-    file's name without extension, or the title that its author gave. `family`: id in the
+    file's name without extension, or the title that its author gave. `aliases`: what else it is
+    called, as by the program that trained it. `family`: id in the
     catalog, proven from tensors; None if unknown. `variant`: a fine-tune within the family
     whose LoRAs it was made for ("pony", "illustrious", "noobai"). `kind`: None if nothing
     tells. `triggers`: words that the prompt should hold. `tags`, `examples`: the author's tags
@@ -26,6 +27,7 @@ class Card(Frozen):
 
     key: str
     name: str
+    aliases: tuple[str, ...] = ()
     family: str | None = None
     variant: str | None = None
     kind: Kind | None = None

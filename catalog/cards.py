@@ -37,6 +37,7 @@ def card_of_file(path: Path, root: Path, reading: Reading) -> Card:
     return Card(
         key=key_of(path),
         name=reading.title or readable(path.stem),
+        aliases=reading.aliases,
         family=reading.family,
         variant=reading.variant,
         about=reading.about,
@@ -73,6 +74,7 @@ def with_facts(
         "family": family,
         "variant": variant,
         "name": facts.title or card.name,
+        "aliases": _aliases(card, facts.title),
         "kind": _kind(facts.tags) or card.kind,
         "about": facts.about or card.about,
         "triggers": facts.triggers or card.triggers,
@@ -84,6 +86,13 @@ def with_facts(
         "source": source,
     }
     return card.model_copy(update=changed)
+
+
+def _aliases(card: Card, title: str) -> tuple[str, ...]:
+    """What it was called before it got a title."""
+    if not title or title == card.name:
+        return card.aliases
+    return tuple(dict.fromkeys((*card.aliases, card.name)))
 
 
 def _family(

@@ -19,7 +19,7 @@ from ..core.errors import StorageError
 from ..core.files import storage_errors
 from .family import FAMILIES_FOLDER
 
-FORMAT = 3
+FORMAT = 4
 """Of the tables, and of what is read from files. Another one: all files are read again."""
 
 _WAIT = 30.0

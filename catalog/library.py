@@ -5,13 +5,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import log
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .card import Card
 from .card_words import MAX_ABOUT, MAX_TAGS, MAX_TRIGGERS, CardWords, describe, trigger_phrases
+from .lookup import Listed, Names, ambiguous
+from .lora_lookup import families, file_of, listed_card, lora_names
 from .words import clean_name, content_words, mark_words, rarity
 
 if TYPE_CHECKING:
@@ -113,15 +116,103 @@ class Library:
         return np.frombuffer(found, np.uint32) if found else np.zeros(0, np.uint32)
 
     def find(self, name: str) -> list[int]:
-        """Places of the cards of that key or name, in any case, with or without extension."""
+        """Places of the card of that key, else of all that the name means (see `lookup`).
+
+        Copies of one file are several.
+        """
         if name in self._by_key:
             return [self._by_key[name]]
-        wanted = name.strip().casefold().removesuffix(".safetensors")
-        return [
-            at
-            for at, card in enumerate(self.cards)
-            if wanted in (card.name.casefold(), card.key.casefold().removesuffix(".safetensors"))
-        ]
+        return [self._by_key[one.key] for one in self.names.find(name)]
+
+    def only(self, places: Sequence[int], name: str) -> int:
+        """The one of several files that a name means; the first of copies.
+
+        Raises InputError `name_ambiguous`, which names them.
+        """
+        cards = [self.cards[at] for at in places]
+        different = {(file_of(card), card.size) for card in cards}
+        if len(different) > 1:
+            raise ambiguous(name, "LoRA", [self.file_name(card) for card in cards])
+        return places[0]
+
+    @cached_property
+    def names(self) -> Names:
+        """All cards by name."""
+        return lora_names(self.cards)
+
+    def name_of(self, card: Card) -> str:
+        """What a card is called that can be given back: its title if that is its alone."""
+        return self.names.name_of(self._as_listed(card), card.name)
+
+    def file_name(self, card: Card) -> str:
+        """As `name_of`, by its file alone: the shortest that is enough."""
+        return self.names.name_of(self._as_listed(card))
+
+    def _as_listed(self, card: Card) -> Listed:
+        return self._listed.get(card.key) or listed_card(card)
+
+    @cached_property
+    def _listed(self) -> Mapping[str, Listed]:
+        return {one.key: one for one in self.names.listed}
+
+    def with_guests(self, guests: Sequence[Card]) -> Library:
+        """The same with cards that can be named, and that nothing is picked or found among.
+
+        What somebody else asks of the first one never sees them.
+        """
+        new = [card for card in guests if card.key not in self._by_key]
+        if not new:
+            return self
+        found = copy(self)
+        found.cards = (*self.cards, *new)
+        found._by_key = {card.key: at for at, card in enumerate(found.cards)}
+        found.words = lru_cache(maxsize=20_000)(found._words)
+        for kept in ("names", "_listed"):
+            found.__dict__.pop(kept, None)
+        return found
+
+    @cached_property
+    def trainings(self) -> Sequence[Sequence[int]]:
+        """Places of files that one training left behind: its final file, then the latest first."""
+        usable = (card for card in self.cards if card.problem is None)
+        groups = (group for group in families(usable) if len(group) > 1)
+        return [[self._by_key[card.key] for card in group] for group in groups]
+
+    def versions(self, card: Card) -> tuple[Card, ...]:
+        """The other files of the training that a file stands for, the latest first."""
+        number = self._training_of.get(self._by_key.get(card.key, -1))
+        if number is None:
+            return ()
+        others = (self.cards[at] for at in self.trainings[number])
+        return tuple(one for one in others if one.key != card.key)
+
+    def one_a_training(self, cards: Sequence[Card]) -> list[Card]:
+        """Those of the cards that stand for their trainings, in their order."""
+        wanted = {self._by_key.get(card.key, -1) for card in cards}
+        behind: set[int] = set()
+        for group in self.trainings:
+            there = [at for at in group if at in wanted]
+            behind |= set(there[1:])
+        return [card for card in cards if self._by_key.get(card.key, -1) not in behind]
+
+    def of_one_training(self, one: int, two: int) -> bool:
+        """Whether two files are versions that one training left behind."""
+        return one in self._training_of and self._training_of[one] == self._training_of.get(two)
+
+    @cached_property
+    def _training_of(self) -> Mapping[int, int]:
+        return {at: number for number, group in enumerate(self.trainings) for at in group}
+
+    def heads(self, allowed: np.ndarray) -> Mapping[int, int]:
+        """Place of a file that was saved on the way -> of the file that stands for its training.
+
+        `allowed`: (n,) bool.
+        """
+        found: dict[int, int] = {}
+        for group in self.trainings:
+            may = [at for at in group if at < len(allowed) and allowed[at]]
+            found |= dict.fromkeys(may[1:], may[0]) if may else {}
+        return found
 
     def telling(self, word: str) -> float:
         """How much a word tells, 0 to 1: rare in English and in this library."""

@@ -12,6 +12,7 @@ from ..core.home import models_folder
 from ..core.request import Frozen
 from .diffusers_folder import INDEX_FILE, begins_with_noise_alone, check_model_folder
 from .family import Variant, load_families
+from .lookup import Listed, Names, without_extension
 from .passed_over import MAX_DEPTH, PassedOver, identity
 from .recognize import checkpoint_family, variant_named, variant_of
 from .safetensors_header import PICKLE_SUFFIXES, is_file, read_header, readable
@@ -45,7 +46,7 @@ class ModelEntry(Frozen):
 def list_models(folders: Iterable[Path] | None = None) -> list[ModelEntry]:
     """The starter, then the models below the folders (default: Kizy's) by name; broken ones too.
 
-    A name is the path below its folder, without a file's extension.
+    A name is the path below its folder, without a file's extension unless that is needed.
     """
     return list(look_through(folders).entries)
 
@@ -61,31 +62,66 @@ class ModelsFound:
 def look_through(folders: Iterable[Path] | None = None) -> ModelsFound:
     """As `list_models`, and what the folders hold that is not looked at."""
     walk = _Walk()
-    found = [_listed(path, name) for path, name in _paths(folders, walk)]
+    found = [_listed(path, name) for path, name in _named(folders, walk)]
     return ModelsFound((_starter(), *found), walk.passed.notes)
 
 
 def find_model(name: str, folders: Iterable[Path] | None = None) -> ModelEntry:
-    """ "starter", a name that `list_models` gives (in any case), or a path.
+    """A model by its name (see `named_model`), or by a path. For whoever may read this disk.
+
+    Raises what `named_model` and `model_at` raise.
+    """
+    if name.strip().casefold() == STARTER or model_names(folders).find(name):
+        return named_model(name, folders)
+    path = Path(name)
+    if path.is_absolute() or name.startswith(".") or is_model(path) or _is_folder(path):
+        return model_at(path)
+    return named_model(name, folders)
+
+
+def named_model(name: str, folders: Iterable[Path] | None = None) -> ModelEntry:
+    """ "starter", or a name of a model below the folders, by the rule of `lookup`; never a path.
 
     A checkpoint comes back with `drawable_here` False: ComfyUI draws it. Raises UnknownNameError
-    `model_unknown` or, for a path to nothing, `file_missing`; ModelFileError
-    `model_folder_invalid`, `model_file_damaged` or `model_file_pickled`.
+    `model_unknown`; InputError `name_ambiguous`; ModelFileError `model_folder_invalid`,
+    `model_file_damaged` or `model_file_pickled`.
     """
-    wanted = name.strip().casefold()
-    if wanted == STARTER:
+    if name.strip().casefold() == STARTER:
         return _starter()
-    paths = _paths(folders)
-    for path, known in paths:
-        if known.casefold() == wanted:
-            return _entry(path, known)
-    path = Path(name)
-    if _is_folder(path) or (path.suffix.lower() in _MODEL_SUFFIXES and is_file(path)):
-        return _entry(path, readable(path.stem if is_file(path) else path.resolve().name))
-    if path.is_absolute() or name.startswith("."):
-        raise UnknownNameError("file_missing", f"There is no model at {name}.")
-    hint = nearest(name, [STARTER, *(known for _, known in paths)])
-    raise UnknownNameError("model_unknown", f'No model is called "{name}". {hint}'.strip())
+    names = model_names(folders)
+    found = names.the(name, "model")
+    if found is None:
+        hint = nearest(name, [STARTER, *(_name(one, names) for one in names.listed)])
+        raise UnknownNameError("model_unknown", f'No model is called "{name}". {hint}'.strip())
+    return _entry(Path(found.key), _name(found, names))
+
+
+def model_at(path: Path) -> ModelEntry:
+    """A diffusers folder or a checkpoint, wherever it lies.
+
+    Raises UnknownNameError `file_missing`; ModelFileError as `named_model`.
+    """
+    if not is_model(path) and not _is_folder(path):
+        raise UnknownNameError("file_missing", f"There is no model at {path}.")
+    return _entry(path, readable(path.stem if is_file(path) else path.resolve().name))
+
+
+def is_model(path: Path) -> bool:
+    """Whether a diffusers folder, or a file of a model's extension, lies there."""
+    return is_file(path / INDEX_FILE) or (path.suffix.lower() in _MODEL_SUFFIXES and is_file(path))
+
+
+def model_names(folders: Iterable[Path] | None = None) -> Names:
+    """The models below the folders (default: Kizy's) by name; keys are their paths."""
+    return _names(folders, _Walk())
+
+
+def _names(folders: Iterable[Path] | None, walk: _Walk) -> Names:
+    return Names(
+        Listed(key=str(path), file=readable(path.relative_to(folder).as_posix()))
+        for folder in ([models_folder()] if folders is None else folders)
+        for path in walk.below(folder)
+    )
 
 
 def _starter() -> ModelEntry:
@@ -154,20 +190,15 @@ def _listed(path: Path, name: str) -> ModelEntry:
         )
 
 
-def _paths(folders: Iterable[Path] | None, walk: _Walk | None = None) -> list[tuple[Path, str]]:
+def _named(folders: Iterable[Path] | None, walk: _Walk | None = None) -> list[tuple[Path, str]]:
     """(path, name) of each model below the folders, by name."""
-    walk = walk or _Walk()
-    found = [
-        (path, _name(path, folder))
-        for folder in ([models_folder()] if folders is None else folders)
-        for path in walk.below(folder)
-    ]
+    names = _names(folders, walk or _Walk())
+    found = [(Path(one.key), _name(one, names)) for one in names.listed]
     return sorted(found, key=lambda pair: (pair[1].casefold(), str(pair[0])))
 
 
-def _name(path: Path, folder: Path) -> str:
-    relative = path.relative_to(folder)
-    return readable((relative.with_suffix("") if is_file(path) else relative).as_posix())
+def _name(one: Listed, names: Names) -> str:
+    return names.name_of(one, without_extension(one.file))
 
 
 @dataclass

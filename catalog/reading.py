@@ -125,7 +125,8 @@ class Reading:
     that it was made for, in plain words, if Kizy has no such family; `doubts`: ids of models that
     Kizy does not draw either, and that the tensors do not rule out. `alpha` None: the file
     gives none, which means alpha = rank. `text_encoder`: it changes text encoders, too. `title`
-    None: nobody gave it one. `digest`: of the whole header. `own`: what Kizy's trainer noted.
+    None: nobody gave it one; `aliases`: further ones. `digest`: of the whole header. `own`: what
+    Kizy's trainer noted.
     """
 
     what: What
@@ -141,6 +142,7 @@ class Reading:
     alpha: float | None = None
     text_encoder: bool = False
     title: str | None = None
+    aliases: tuple[str, ...] = ()
     about: str = ""
     triggers: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -293,6 +295,7 @@ def _reading(
         alpha=_alpha(header, layout, start, first),
         text_encoder=layout.text_encoder,
         title=_title(header),
+        aliases=_titles(header)[1:],
         about=_about(metadata),
         triggers=spoken,
         tags=tags,
@@ -319,12 +322,17 @@ def _finite(value: Any) -> float | None:
 
 
 def _title(header: Header) -> str | None:
+    return next(iter(_titles(header)), None)
+
+
+def _titles(header: Header) -> tuple[str, ...]:
     """What somebody called it; not what a trainer makes up ("LoRA@1690000000.0", "last")."""
+    found: dict[str, None] = {}
     for key in ("modelspec.title", "ss_output_name"):
         title = one_line(header.metadata.get(key), MAX_TITLE)
         if title and title != "None" and "@" not in title and title.casefold() not in _NAMELESS:
-            return title
-    return None
+            found[title] = None
+    return tuple(found)
 
 
 def _about(metadata: dict[str, str]) -> str:

@@ -25,6 +25,8 @@ UNWANTED = "You said that you do not want this."
 
 _KINDS = {"subject": "a subject", "style": "a style", "technique": "an effect"}
 MAX_QUOTE = 90
+MOST_HINTED = 10_000
+"""Cards among which the nearest name is looked for."""
 SAME_START = 5
 """Words that begin with as many same letters need no explanation ("embroidered", "embroidery")."""
 
@@ -142,7 +144,9 @@ def refused(card: Card, family: str) -> str:
 
 def unknown_name(name: str, library: Library) -> str:
     """There is no such card."""
-    hint = nearest(name, (card.name for card in library.cards[:20_000]))
+    usable = (card for card in library.cards[:MOST_HINTED] if card.problem is None)
+    known = (call(card) for card in usable for call in (library.name_of, library.file_name))
+    hint = nearest(name, known)
     return f'No LoRA is called "{name}". {hint}'.strip()
 
 

@@ -52,6 +52,8 @@ def rival(
 def same_lora(library: Library, one: int, two: int) -> bool:
     """Versions or copies of one LoRA: the same name without its version, or the same code word."""
     mine, theirs = library.words(one), library.words(two)
+    if library.of_one_training(one, two):
+        return True
     if mine.title and mine.title == theirs.title:
         return True
     codes = {phrase for phrase in mine.phrases if phrase and not set(phrase) <= GENERIC}

@@ -24,6 +24,7 @@ MAX_HEADER = 100_000_000
 MAX_DIMENSIONS = 64
 
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+MODEL_SUFFIXES = (".safetensors", ".sft", *PICKLE_SUFFIXES)
 
 _BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),

@@ -136,14 +136,16 @@ def select(
 
     `variant`: the model's own within its family ("pony"). `meaning_of`: sentences -> (n, 384) unit
     vectors; None, or ImportError: by words only. `rerank`: see `rerank.Reranker`. Deterministic
-    without it. Raises nothing for any prompt or card.
+    without it. Raises InputError `name_ambiguous` for what is named, nothing else.
     """
     scope = scope or Scope()
     wish = parse_wish(respelled(prompt, library))
     meanings = _meanings(wish, library, meaning_of)
     taken, refused = _named(named, family, library)
     allowed = library.allowed(scope)
-    judged = judge(wish, library, family, allowed, meanings, variant)
+    judged = _one_a_training(
+        judge(wish, library, family, allowed, meanings, variant), library, allowed
+    )
     notices: tuple[str, ...] = ()
     if rerank is not None and judged:
         judged, notices = rerank(prompt, judged, library)
@@ -160,6 +162,18 @@ def select(
     told = [(evidence.at, why) for evidence, why in rounds.left_out] + told_elsewhere
     runners_up = tuple((library.cards[at], why) for at, why in told[:RUNNERS_UP])
     return Choice(picked, why_none, runners_up, meanings is None, tuple(refused), notices)
+
+
+def _one_a_training(
+    judged: Sequence[Evidence], library: Library, allowed: np.ndarray
+) -> list[Evidence]:
+    """Evidence for files that were saved on the way goes to their training's final file."""
+    heads = library.heads(allowed)
+    found: dict[int, Evidence] = {}
+    for evidence in judged:
+        at = heads.get(evidence.at, evidence.at)
+        found.setdefault(at, evidence if at == evidence.at else replace(evidence, at=at))
+    return list(found.values())
 
 
 Rerank = Callable[[str, Sequence[Evidence], Library], tuple[Sequence[Evidence], tuple[str, ...]]]
@@ -284,7 +298,10 @@ class _Picking:
 def _named(
     named: Sequence[Named], family: str, library: Library
 ) -> tuple[list[tuple[int, Named]], list[Refused]]:
-    """(place, as named) of what can be taken, and what cannot with the reason."""
+    """(place, as named) of what can be taken, and what cannot with the reason.
+
+    Raises InputError `name_ambiguous`.
+    """
     taken: dict[int, Named] = {}
     refused: list[Refused] = []
     for one in named:
@@ -292,15 +309,12 @@ def _named(
         if not found:
             refused.append(Refused(one, None, reasons.unknown_name(one.name, library)))
             continue
-        usable = [
-            at
-            for at in found
-            if library.cards[at].problem is None and library.cards[at].family in (family, None)
-        ]
-        usable.sort(key=lambda at: library.cards[at].family is None)
+        whole = [at for at in found if library.cards[at].problem is None]
+        of_family = [at for at in whole if library.cards[at].family == family]
+        usable = of_family or [at for at in whole if library.cards[at].family is None]
         if usable:
-            before = taken.get(usable[0])
-            taken[usable[0]] = one if before is None else _together(before, one)
+            at = library.only(usable, one.name)
+            taken[at] = _together(taken[at], one) if at in taken else one
         else:
             card = library.cards[found[0]]
             refused.append(Refused(one, card, reasons.refused(card, family)))

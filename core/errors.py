@@ -141,6 +141,12 @@ _TABLE = [
         "`kizy models` lists what is installed; without a server a folder's path works too.",
     ),
     (
+        "name_ambiguous",
+        "InputError",
+        "Several models or LoRAs answer to the name.",
+        "Give one of the names in the message, as it stands there.",
+    ),
+    (
         "lora_unknown",
         "UnknownNameError",
         "No LoRA of that name is in the LoRA folders.",

@@ -15,6 +15,7 @@ from PIL import Image, ImageChops, PngImagePlugin
 from pydantic import ValidationError
 
 from .errors import PictureError, UnknownNameError
+from .lora_tag import in_tag
 from .picture_reader import MAX_BYTES, MAX_PIXELS, Bounds, Read, Refused, opened, read
 from .plan import PLAN_VERSION, Plan
 from .png_chunks import SIGNATURE, TEXTS, chunks, packed, png_size
@@ -135,7 +136,7 @@ def _key(chunk: tuple[bytes, bytes]) -> bytes:
 
 def parameters_text(plan: Plan, size: tuple[int, int], version: str) -> str:
     """The generation parameters as AUTOMATIC1111's web UI writes them."""
-    tags = [f"<lora:{lora.file.name}:{lora.model_weight:g}>" for lora in plan.loras]
+    tags = [f"<lora:{in_tag(lora.file.name)}:{lora.model_weight:g}>" for lora in plan.loras]
     lines = [" ".join([plan.prompt, *tags])]
     if plan.negative:
         lines.append(f"Negative prompt: {plan.negative}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..catalog.lookup import short_name
+from ..catalog.lora_lookup import file_of
 from ..core.plan import DrawStage, ModelFile, Plan, PlannedLora, Reason, Stage
 from . import records
 
@@ -16,10 +17,13 @@ DETAILER = "KizyDetailer"
 ANY_FAMILY = "unknown"
 
 
-def plan_of(graph: Mapping[str, Any], node: str, width: int, height: int) -> Plan | None:
+def plan_of(
+    graph: Mapping[str, Any], node: str, width: int, height: int, listed: Sequence[str] = ()
+) -> Plan | None:
     """The Plan of a picture that arrives at a node; None if no sampler with a seed is above it.
 
-    `width`, `height`: of the picture, in pixels.
+    `width`, `height`: of the picture, in pixels. `listed`: all LoRAs of this ComfyUI; each of the
+    Plan's is named so that no other is meant.
     """
     nodes = list(records.above(graph, node))
     details = [found for found in nodes if found[1].get("class_type") == DETAILER]
@@ -32,7 +36,8 @@ def plan_of(graph: Mapping[str, Any], node: str, width: int, height: int) -> Pla
     model = _model(graph, at)
     prompt, picks = _prompt(graph, at, "positive")
     negative, _ = _prompt(graph, at, "negative")
-    loras = (*_loaded(graph, at), *(_planned(*pick) for pick in picks.values()))
+    loaded, picked = _loaded(graph, at), (_planned(*pick) for pick in picks.values())
+    loras = tuple(_named(lora, listed) for lora in (*loaded, *picked))
     drawn = _number(graph, at, "width"), _number(graph, at, "height")
     reasons = tuple(
         Reason(choice="loras", value=picked.card.name, why=picked.why)
@@ -174,10 +179,9 @@ def _loaded(graph: Mapping[str, Any], node: str) -> tuple[PlannedLora, ...]:
         if isinstance(name, str):
             weight = _followed(graph, inputs.get("strength_model"))
             clip = _followed(graph, inputs.get("strength_clip", weight))
-            stem = PurePosixPath(name.replace("\\", "/")).stem
             found.append(
                 PlannedLora(
-                    file=ModelFile(name=stem),
+                    file=ModelFile(name=name),
                     model_weight=float(weight) if isinstance(weight, int | float) else 1.0,
                     clip_weight=float(clip) if isinstance(clip, int | float) else 1.0,
                 )
@@ -187,11 +191,17 @@ def _loaded(graph: Mapping[str, Any], node: str) -> tuple[PlannedLora, ...]:
 
 def _planned(picked: Any, model_weight: float, clip_weight: float) -> PlannedLora:
     return PlannedLora(
-        file=ModelFile(name=PurePosixPath(picked.card.key.replace("\\", "/")).stem),
+        file=ModelFile(name=file_of(picked.card)),
         model_weight=model_weight,
         clip_weight=clip_weight,
         triggers=picked.triggers,
     )
+
+
+def _named(lora: PlannedLora, listed: Sequence[str]) -> PlannedLora:
+    """By the shortest name that is enough, such as the file's without folder and extension."""
+    name = short_name(lora.file.name, listed)
+    return lora.model_copy(update={"file": ModelFile(name=name)})
 
 
 def _side(value: float | None, otherwise: int) -> int:

@@ -13,7 +13,7 @@ from .telling import in_plain_words
 
 if TYPE_CHECKING:
     from ..catalog.library import Library, Scope
-    from ..catalog.select import Named, Picked
+    from ..catalog.select import Picked
 
 EVERYTHING = "everything"
 BELOW = "folder: "
@@ -142,9 +142,9 @@ class KizyLoraByIntent(io.ComfyNode):
             family.id,
             looked.library,
             variant=variant,
-            scope=_scope(scope, only, adult),
+            scope=_scope(scope, only, looked.library, adult=adult),
             max_loras=how_many,
-            named=[by_file(one, looked.library) for one in (*lines, *tags)],
+            named=(*lines, *tags),
         )
         choice = replace(choice, notices=(*choice.notices, *notes, *more))
         for refused in choice.refused:
@@ -191,31 +191,25 @@ def scopes() -> list[str]:
     return [EVERYTHING, *(BELOW + folder for folder in sorted(found, key=str.casefold))]
 
 
-def by_file(named: Named, library: Library) -> Named:
-    """What is named as ComfyUI's list shows it, or by its file's name, by the whole path."""
-    wanted = _plain(named.name)
-    listed = {_plain(name): name for name in _host.models_listed("loras")}
-    found = listed.get(wanted)
-    if found is None and not library.find(named.name):
-        found = next((file for name, file in listed.items() if Path(name).name == wanted), None)
-    path = _host.model_path("loras", found) if found is not None else None
-    return named if path is None else replace(named, name=str(path))
-
-
-def _plain(name: str) -> str:
-    return name.strip().replace("\\", "/").casefold().removesuffix(".safetensors")
-
-
-def _scope(scope: str, only: str, adult: bool) -> Scope:
+def _scope(scope: str, only: str, library: Library, *, adult: bool) -> Scope:
+    """Raises UnknownNameError `lora_unknown` for a line that names none."""
     from ..catalog.library import Scope
+    from ..catalog.reasons import unknown_name
+    from ..core.errors import UnknownNameError
 
     lines = [line.strip() for line in (only or "").splitlines() if line.strip()]
     tags = tuple(line[4:].strip() for line in lines if line.casefold().startswith("tag:"))
-    names = tuple(line for line in lines if not line.casefold().startswith("tag:"))
+    names: list[str] = []
+    for name in (line for line in lines if not line.casefold().startswith("tag:")):
+        found = library.find(name)
+        if not found:
+            fix = "Name one that is there in `only`, or take the line out."
+            raise UnknownNameError("lora_unknown", unknown_name(name, library), fix=fix)
+        names += [library.cards[at].key for at in found]
     return Scope(
         folders=(scope.removeprefix(BELOW),) if scope.startswith(BELOW) else (),
         tags=tags,
-        names=names or None,
+        names=tuple(names) or None,
         mature=adult,
     )
 

@@ -95,6 +95,6 @@ def _plan(graph: dict[str, Any], node: str, width: int, height: int) -> Plan | N
     from .graph_facts import plan_of
 
     try:
-        return plan_of(graph, node, width, height)
+        return plan_of(graph, node, width, height, _host.models_listed("loras"))
     except (ValidationError, ValueError, TypeError, KeyError):
         return None

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from ..catalog.family import Family, family
+from ..catalog.lookup import is_path
 from ..catalog.loras import file_sha256, read_lora
-from ..catalog.models import STARTER, STARTER_FILE, ModelEntry, find_model
+from ..catalog.models import STARTER, STARTER_FILE, ModelEntry, model_at, named_model
+from ..catalog.safetensors_header import is_file
 from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
 from ..core.errors import InputError, KizyError, UnknownNameError
@@ -43,7 +45,7 @@ from .planner import (
     refuse_unavailable,
 )
 from .planning.models import Chosen
-from .planning.resolve import resolve
+from .planning.resolve import without_tags
 from .settings import Settings, load_settings
 from .shelf import Shelf
 from .storage.inputs import InputFolder
@@ -154,13 +156,12 @@ class App:
         return self._engines[kind]
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
-        """Decide everything about a request. Raises InputError and its kinds."""
-        resolved = resolve(request)
+        """Decide about a request that `resolve` gave. Raises InputError and its kinds."""
+        resolved = without_tags(request)
         request = resolved.request
         refuse_unavailable(request)
         plan = self.plan_by(self._offer(request), request, raw=raw)
-        told = (Reason(choice="prompt", value="note", why=note) for note in resolved.notices)
-        plan = plan.model_copy(update={"reasons": (*plan.reasons, *told)})
+        plan = resolved.told(plan)
         if "shelf" in self.__dict__:
             with self._planning:
                 self.shelf.in_background()
@@ -185,7 +186,7 @@ class App:
 
     def model_for(self, request: GenerationRequest) -> TakenModel:
         """The model that `plan` takes for a request. Raises what `plan` raises for want of one."""
-        request = resolve(request).request
+        request = without_tags(request).request
         offer = self._offer(request)
         with self._planning:
             entry, why = offer.model(request)
@@ -240,9 +241,9 @@ class App:
         """
         plan = read_plan(path)
         changes: dict[str, object] = {}
-        if plan.engine != COMFYUI:
-            # A server finds its own files by the names in the Plan.
-            changes["loras"] = tuple(self._find_lora(x) for x in plan.loras)
+        # A server finds its own files by the names in the Plan.
+        found = _still_there if plan.engine == COMFYUI else self._find_lora
+        changes["loras"] = tuple(found(lora) for lora in plan.loras)
         if plan.engine != COMFYUI and plan.family == STARTER and plan.model.path is None:
             now = file_sha256(STARTER_FILE)
             if plan.model.sha256 not in (None, now):
@@ -253,9 +254,9 @@ class App:
         elif plan.engine != COMFYUI:
             # The path comes out of a file: what lies there is checked like any other model. A
             # picture from a server names no path.
-            lay = plan.model.path
-            there = lay is not None and Path(lay).is_dir()
-            entry = drawable(find_model(lay if lay and there else plan.model.name))
+            lay = told_path(plan.model.path)
+            there = lay is not None and lay.is_dir()
+            entry = drawable(model_at(lay) if lay and there else named_model(plan.model.name))
             changes["model"] = plan.model.model_copy(update={"path": str(entry.path)})
         if plan.start is not None:
             picture = self._inputs.find(plan.start.picture)
@@ -276,24 +277,30 @@ class App:
         return stage.model_copy(update={"mask": self._inputs.find(stage.mask)})
 
     def _find_lora(self, planned: PlannedLora) -> PlannedLora:
-        path = self._lora_path(planned.file)
-        entry = read_lora(path)
+        entry = read_lora(self._lora_path(planned.file))
         if planned.file.sha256 is not None and entry.sha256() != planned.file.sha256:
             message = f'The LoRA "{entry.name}" is not the file that this was drawn with.'
             raise UnknownNameError("lora_unknown", message)
-        file = ModelFile(name=entry.name, path=str(entry.path), sha256=planned.file.sha256)
+        file = planned.file.model_copy(update={"path": str(entry.path)})
         return planned.model_copy(update={"file": file})
 
     def _lora_path(self, file: ModelFile) -> Path:
-        """Where it lay when the picture was drawn, else where one of that name lies now."""
-        if file.path and Path(file.path).is_file():
-            return Path(file.path)
+        """Where it lay when the picture was drawn, else where one of that name lies now.
+
+        Raises UnknownNameError `lora_unknown`, InputError `name_ambiguous`.
+        """
+        lay = told_path(file.path)
+        if lay is not None and is_same(lay, file.sha256):
+            return lay
         with self._planning:
-            found = self.shelf.find(file.name)
+            found = self.shelf.find(file.name) if not is_path(file.name) else ()
         if not found:
             raise UnknownNameError("lora_unknown", f'No LoRA is called "{file.name}".')
-        same = (path for path in found if file_sha256(path) == file.sha256)
-        return next(same, found[0])
+        same = [path for path in found if is_same(path, file.sha256)]
+        if same:
+            return same[0]
+        with self._planning:
+            return self.shelf.only(found, file.name)
 
     def _engine_of(self, handle: Handle) -> Engine:
         kind = handle.engine or EMBEDDED
@@ -415,6 +422,29 @@ def _pictures(request: GenerationRequest) -> Iterator[str]:
     given += [control.picture for control in request.controls]
     given += [asked.mask for asked in request.improve]
     yield from dict.fromkeys(path for path in given if path is not None)
+
+
+def told_path(text: str | None) -> Path | None:
+    """A path that a Plan in a file tells, if looking there asks no other machine.
+
+    The file may come from a stranger: Windows tells who asks to whoever owns `\\\\HOST\\SHARE`.
+    """
+    if not text or "\0" in text or text.startswith(("\\\\", "//")):
+        return None
+    return Path(text)
+
+
+def is_same(path: Path, sha256: str | None) -> bool:
+    """Whether a file is there and has the content that a Plan tells."""
+    return sha256 is not None and is_file(path) and file_sha256(path) == sha256
+
+
+def _still_there(planned: PlannedLora) -> PlannedLora:
+    """A LoRA that goes to a server from here, if it is the very file that was drawn with."""
+    path = told_path(planned.file.path)
+    if path is None or not is_same(path, planned.file.sha256):
+        return planned.model_copy(update={"file": planned.file.model_copy(update={"path": None})})
+    return planned
 
 
 def _may_have_come(error: KizyError) -> bool:

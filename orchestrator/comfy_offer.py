@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from ..catalog.card import Card
+from ..catalog.cards import key_of
 from ..catalog.family import Family, family, load_families
+from ..catalog.lookup import short_name
 from ..catalog.models import STARTER, ModelEntry
 from ..core.errors import EngineError, InputError, UnknownNameError, nearest
 from ..core.plan import ModelFile
@@ -16,11 +19,12 @@ from ..core.request import GenerationRequest, LoraChoice
 from .engines.base import COMFYUI
 from .engines.comfy.lora_sending import takes_loras
 from .engines.comfy.models import entry, family_of, model_names
-from .lora_choice import Reach, choose, families_of, keys_on, may_pick, named_in
+from .lora_choice import Reach, choose, families_of, may_pick, named_in
 from .planner import ENLARGER, EngineFacts, LoraChoices
 from .planning.inventory import Server
 from .planning.models import Chosen, on_server, pick
-from .server_loras import BEGIN, name_on_server
+from .planning.resolve import path_of
+from .server_loras import BEGIN, LorasThere, name_on_server
 from .shelf import Shelf
 from .templates.names import enlarger_name, find_name, stem
 from .templates.server import ServerFacts
@@ -38,8 +42,8 @@ class ComfyOffer:
     def model(self, request: GenerationRequest) -> tuple[ModelEntry, str]:
         """The model and why.
 
-        Raises UnknownNameError `model_unknown`, InputError `family_unknown`, EngineError
-        `server_model_missing` if no server has a model that Kizy knows.
+        Raises UnknownNameError `model_unknown`, InputError `family_unknown` or `name_ambiguous`,
+        EngineError `server_model_missing` if no server has a model that Kizy knows.
         """
         if request.model != "auto":
             return self._named(request.model), "you named it"
@@ -54,54 +58,51 @@ class ComfyOffer:
     def chosen(self, request: GenerationRequest) -> Chosen:
         """The model that the rule picks for a request, and why no other."""
         models = [model for server in self.servers for model in on_server(server)]
-        return pick(request, models, lora_families=families_of(request, self._shelf))
+        families = families_of(request, self._shelf, self._lora_cards())
+        return pick(request, models, lora_families=families)
 
     def loras(
         self, request: GenerationRequest, model: ModelEntry, style: str | None = None
     ) -> LoraChoices:
-        """The LoRAs to draw with. Raises UnknownNameError `lora_unknown`, ModelFileError."""
+        """The LoRAs to draw with.
+
+        Raises UnknownNameError `lora_unknown`, InputError `name_ambiguous`, ModelFileError.
+        """
         named = named_in(request)
         if not named and not may_pick(request):
             return LoraChoices()
-        listed = dict.fromkeys(
-            name for s in self.servers for name in s.facts.choices("LoraLoader", "lora_name")
-        )
+        listed = tuple(self._loras)
         receiving = any(takes_loras(server.facts) for server in self.servers)
         if not listed and not named and not receiving:
             return LoraChoices()
-        library = self._shelf.library()
-        own = [card for card in library.cards if name_on_server(card) is None]
-        reach = keys_on(listed, own)
-        there = self._only_there(listed, set(reach.values()))
-        self._shelf.welcome(there)
-        library = self._shelf.library()
-        reach |= {card.key: name_on_server(card) or "" for card in there}
-        sent = {card.key for card in own if card.key not in reach} if receiving else set()
-        reach |= {key: Path(key).name for key in sent}
+        there = LorasThere.of(self._shelf.library().cards, self._lora_cards(), listed)
+        sent = there.missing if receiving else frozenset()
+        meant: dict[str, str] = {}
         others: dict[str, str] = {}
-        renamed: dict[str, str] = {}
-        for choice in named:
-            if any(library.cards[at].key in reach for at in library.find(choice.name)):
+        if not receiving:
+            request = _by_file_name(request, there)
+        for choice in named_in(request):
+            if path_of(choice.name) is not None:
                 continue
-            found = find_name(choice.name, listed)
-            if found is None and receiving and Path(choice.name).is_file():
-                continue
-            if found is None:
-                hint = nearest(choice.name, (stem(name) for name in listed))
-                message = f'No server has a LoRA called "{choice.name}". {hint}'.strip()
-                raise UnknownNameError("lora_unknown", message)
-            card = next((card for card in there if name_on_server(card) == found), None)
-            if card is not None:
-                renamed[choice.name] = card.key
+            found = there.find(choice.name, model.family, sent)
+            if isinstance(found, Card):
+                meant[choice.name] = found.key
             else:
                 others[choice.name] = found
-        asked = request.model_copy(update={"loras": _renamed(request.loras, renamed)})
-        found_reach = Reach(reach, others, frozenset(sent), receiving=receiving)
-        return choose(asked, model, self._shelf, found_reach, style=style)
+        taken = there.taken(sent)
+        reach = Reach(there.names, others, sent, receiving, there.cards, meant, taken)
+        return choose(request, model, self._shelf, reach, style=style)
 
-    def _only_there(self, listed: Iterable[str], known: Collection[str]) -> list[Card]:
-        """Cards of files that servers have and this machine has not; of one name, the first."""
-        wanted = {name.replace("\\", "/"): name for name in listed if name not in known}
+    @cached_property
+    def _loras(self) -> Mapping[str, None]:
+        """Every LoRA that a server lists, as it lists it."""
+        return dict.fromkeys(
+            name for s in self.servers for name in s.facts.choices("LoraLoader", "lora_name")
+        )
+
+    def _lora_cards(self) -> list[Card]:
+        """Cards of the files that servers list; of one name, the first."""
+        wanted = {name.replace("\\", "/"): name for name in self._loras}
         found: dict[str, Card] = {}
         for server in self.servers:
             for card in server.cards:
@@ -145,7 +146,8 @@ class ComfyOffer:
                 fix = "Install ComfyUI-Kizy there, or draw here with --engine embedded."
                 raise EngineError("server_model_missing", message, fix=fix)
             return entry(STARTER, STARTER)
-        found = find_name(name, self._names)
+        path = path_of(name)
+        found = find_name(name, self._names) if path is None else _at(path, self._names)
         if found is None:
             hint = nearest(name, [stem(known_name) for known_name in self._names])
             message = f'No server has a model called "{name}". {hint}'.strip()
@@ -154,19 +156,30 @@ class ComfyOffer:
         if guessed is None:
             message = f"Kizy cannot tell from its name which family {found} is of."
             families = ", ".join(load_families())
-            fix = f"Say it behind an @: --model {stem(found)}@sdxl (one of {families})."
+            short = short_name(found, self._names)
+            fix = f"Say it behind an @: --model {short}@sdxl (one of {families})."
             raise UnknownNameError("family_unknown", message, fix=fix)
         return entry(found, guessed)
 
 
-Loras = tuple[LoraChoice, ...] | Literal["auto", "none"]
+def _by_file_name(request: GenerationRequest, there: LorasThere) -> GenerationRequest:
+    """A file that cannot be sent is named by its name alone: the server may have it."""
+
+    def renamed(choice: LoraChoice) -> LoraChoice:
+        path = path_of(choice.name)
+        if path is None or key_of(path) in there.names:
+            return choice
+        return choice.model_copy(update={"name": path.name})
+
+    if isinstance(request.loras, str):
+        return request
+    return request.model_copy(update={"loras": tuple(map(renamed, request.loras))})
 
 
-def _renamed(loras: Loras, names: Mapping[str, str]) -> Loras:
-    """What a request names, by other names where these are known."""
-    if isinstance(loras, str) or not names:
-        return loras
-    return tuple(one.model_copy(update={"name": names.get(one.name, one.name)}) for one in loras)
+def _at(path: Path, listed: Collection[str]) -> str | None:
+    """The model that a server lists and that a path of this machine ends with."""
+    ends = [name for name in listed if path.as_posix().endswith("/" + name.replace("\\", "/"))]
+    return max(ends, key=len, default=None)
 
 
 def _family_or_none(name: str) -> Family | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from ..catalog.family import Family
-from ..catalog.models import ModelEntry, find_model
+from ..catalog.models import ModelEntry, find_model, model_at, named_model
 from ..core.errors import ModelFileError
 from ..core.request import GenerationRequest
 from ..drawing.schedulers import PLAIN_SAMPLERS, sampler_names
@@ -13,6 +13,7 @@ from .engines.base import EMBEDDED
 from .lora_choice import Reach, choose, families_of
 from .planner import ENLARGER, EngineFacts, LoraChoices
 from .planning.models import Chosen, on_this_machine, pick
+from .planning.resolve import path_of
 from .shelf import Shelf
 
 
@@ -25,9 +26,11 @@ class EmbeddedOffer:
         self._preferred, self._why, self._shelf = preferred, why, shelf
 
     def model(self, request: GenerationRequest) -> tuple[ModelEntry, str]:
-        """The model and why. Raises UnknownNameError, ModelFileError."""
+        """The model and why. Raises UnknownNameError, InputError, ModelFileError."""
         if request.model != "auto":
-            return drawable(find_model(request.model)), "you named it"
+            path = path_of(request.model)
+            entry = named_model(request.model) if path is None else model_at(path)
+            return drawable(entry), "you named it"
         if self._preferred is not None:
             return drawable(find_model(self._preferred)), "your settings name it"
         chosen = self.chosen(request)

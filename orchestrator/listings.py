@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, ref
 
 from ..catalog.card import Card
 from ..catalog.family import load_families
+from ..catalog.library import Library
 from ..catalog.styles import STYLES
 from .app import App
 from .engines.base import COMFYUI, EMBEDDED
@@ -30,7 +31,6 @@ from .planning.models import (
     on_server,
     on_this_machine,
 )
-from .server_loras import name_on_server
 from .service import FamilyInfo, LoraInfo, ModelInfo, ServerInfo, StyleInfo, TemplateInfo
 from .shelf import Shelf
 from .templates.library import load_templates
@@ -172,14 +172,14 @@ class _Listings:
         there = self._on_servers()
         with self._lock:
             shelf = self._shelf = self._shelf or Shelf(self._settings)
-            shelf.welcome(there)
-            library = shelf.library(fresh=True)
+            library = shelf.library(fresh=True, also=there)
             if not query.split():
                 adult = self._settings.loras.adult
                 usable = (c for c in library.cards if c.problem is None and (adult or not c.mature))
                 cards = [card for card in usable if _is_of(card, wanted)]
+                cards = library.one_a_training(cards)
                 cards.sort(key=lambda card: (card.name.casefold(), card.key))
-                return tuple(_lora(card) for card in cards)
+                return tuple(_lora(card, library) for card in cards)
             found = search(
                 query,
                 library,
@@ -188,7 +188,7 @@ class _Listings:
                 scope=shelf.scope(),
             )
         usable_hits = (hit for hit in found.hits if hit.card.problem is None)
-        return tuple(_lora(hit.card, round(hit.score, 3)) for hit in usable_hits)
+        return tuple(_lora(hit.card, library, round(hit.score, 3)) for hit in usable_hits)
 
     def _on_servers(self) -> list[Card]:
         """LoRAs that lie on servers; each once, and none that lies here as well."""
@@ -203,8 +203,7 @@ class _Listings:
     def _here(self) -> Sequence[Card]:
         with self._lock:
             shelf = self._shelf = self._shelf or Shelf(self._settings)
-            cards = shelf.library().cards
-        return [card for card in cards if name_on_server(card) is None]
+            return shelf.library().cards
 
 
 _LOCK = threading.Lock()
@@ -218,9 +217,11 @@ def _of(app: App) -> _Listings:
         return _LISTINGS[app]
 
 
-def _lora(card: Card, score: float | None = None) -> LoraInfo:
+def _lora(card: Card, library: Library, score: float | None = None) -> LoraInfo:
     return LoraInfo(
-        name=card.name,
+        name=library.name_of(card),
+        title=card.name,
+        versions=tuple(library.file_name(version) for version in library.versions(card)),
         family=card.family,
         about=card.about[:MAX_ABOUT],
         triggers=card.triggers,

@@ -1,25 +1,32 @@
-"""Which LoRAs a request is drawn with: those that it names, and those that fit its words."""
+"""Which LoRAs a request is drawn with: those that it names, and those that fit its words.
+
+A request comes from `planning.resolve`: in it a LoRA is named by a name of the lists, or, by
+whoever may, by an absolute path.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..catalog.card import Card
 from ..catalog.card_words import describe
 from ..catalog.cards import key_of
 from ..catalog.hashes import known_sha256
+from ..catalog.library import Library
 from ..catalog.loras import read_lora
 from ..catalog.models import ModelEntry
+from ..catalog.safetensors_header import is_file
 from ..catalog.select import Choice, Named, Picked, Refused, missing_triggers
 from ..core.errors import KizyError, ModelFileError, StorageError, UnknownNameError
 from ..core.plan import ModelFile
 from ..core.request import GenerationRequest, LoraChoice
 from .planner import ChosenLora, LoraChoices
-from .planning.resolve import AUTO
+from .planning.resolve import AUTO, path_of
 from .server_loras import name_on_server
-from .shelf import Shelf
+from .shelf import Shelf, guest_card
 
 
 def named_in(request: GenerationRequest) -> tuple[LoraChoice, ...]:
@@ -42,24 +49,31 @@ class Reach:
 
     `names`: key of a card -> how the engine calls it; None: it loads them by path. `others`: what
     it has and Kizy has not read, by the names that were asked for. `sent`: keys of those that lie
-    here and are sent to it first. `receiving`: it takes any file that lies here.
+    here and are sent to it first. `receiving`: it takes any file that lies here. `cards`: of LoRAs
+    that lie there alone. `meant`: a name that was asked for -> the key of its card. `taken`: file
+    names (lower case, without extension) that other files have there.
     """
 
     names: Mapping[str, str] | None = None
     others: Mapping[str, str] | None = None
     sent: frozenset[str] = frozenset()
     receiving: bool = False
+    cards: tuple[Card, ...] = ()
+    meant: Mapping[str, str] = field(default_factory=dict)
+    taken: frozenset[str] = frozenset()
 
-    def file(self, card: Card) -> ModelFile:
+    def file(self, card: Card, library: Library) -> ModelFile:
         if name_on_server(card) is not None and self.names is not None:
             return ModelFile(name=self.names[card.key])
         path = Path(card.key)
         sha256 = known_sha256(path)
+        if self.names is not None and card.key in self.names:
+            return ModelFile(name=self.names[card.key], sha256=sha256)
         if self.names is not None:
-            here = card.key in self.sent or card.key not in self.names
-            name = self.names.get(card.key, path.name)
-            return ModelFile(name=name, path=str(path) if here else None, sha256=sha256)
-        return ModelFile(name=path.stem, path=str(path), sha256=sha256)
+            other = path.stem.casefold() in self.taken
+            name = f"{path.stem}-{_mark(path)}{path.suffix}" if other else path.name
+            return ModelFile(name=name, path=str(path), sha256=sha256)
+        return ModelFile(name=library.file_name(card), path=str(path), sha256=sha256)
 
 
 def choose(
@@ -72,8 +86,9 @@ def choose(
 ) -> LoraChoices:
     """The LoRAs for a request on a model. `style`: words of the style that it names.
 
-    Raises UnknownNameError `lora_unknown`; ModelFileError `lora_other_family`,
-    `model_file_damaged` or `model_file_pickled` for a named one that cannot be taken.
+    Raises UnknownNameError `lora_unknown`, InputError `name_ambiguous`; ModelFileError
+    `lora_other_family`, `model_file_damaged` or `model_file_pickled` for a named one that cannot be
+    taken.
     """
     named = named_in(request)
     foreign = {} if reach.others is None else dict(reach.others)
@@ -81,80 +96,78 @@ def choose(
     free = may_pick(request)
     unread = tuple(_unread(choice, foreign) for choice in named if choice.name in foreign)
     try:
-        if not known and (not free or not shelf.library().cards):
+        if not known and (not free or not shelf.library(also=reach.cards).cards):
             return LoraChoices(unread)
     except StorageError as error:
         # A picture without LoRAs is better than none.
         return LoraChoices(unread, notices=(f"No LoRAs were looked for: {error.message}",))
+    guests = guests_of(request)
     found = shelf.select(
         ", ".join(filter(None, (request.prompt, style))),
         model.family or "",
         variant=model.variant,
-        named=[_named(choice) for choice in known],
+        named=[_named(choice, reach) for choice in known],
         max_loras=None if free else 0,
-        only=None if reach.names is None else _reached(reach, known),
+        only=None if reach.names is None else _reached(reach, guests),
+        also=reach.cards,
+        guests=guests,
     )
     for refused in found.refused:
         raise _refusal(refused)
-    by_person = [_chosen(one, reach) for one in found.picked if one.named]
-    by_kizy = [_chosen(one, reach) for one in found.picked if not one.named]
+    library = shelf.library(also=reach.cards).with_guests(guests)
+    by_person = [_chosen(one, reach, library) for one in found.picked if one.named]
+    by_kizy = [_chosen(one, reach, library) for one in found.picked if not one.named]
     lie_here = [Path(one.card.key) for one in found.picked if name_on_server(one.card) is None]
     return LoraChoices(
         (*by_person, *unread, *by_kizy),
-        why_none=_why_none(found, shelf, model) if free and not named else None,
+        why_none=_why_none(found, library, model) if free and not named else None,
         notices=found.notices if free else (),
         by_words_only=found.by_words_only and free,
         unhashed=tuple(path for path in lie_here if known_sha256(path) is None),
     )
 
 
-def _reached(reach: Reach, named: Iterable[LoraChoice]) -> set[str]:
+def _mark(path: Path) -> str:
+    """Tells a file from others of its name, and from itself once it has changed."""
+    about = path.stat()
+    told = f"{path}\0{about.st_size}\0{about.st_mtime_ns}"
+    return hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+
+
+def guests_of(request: GenerationRequest) -> tuple[Card, ...]:
+    """Cards of the files that a request names by their paths: they are this request's alone."""
+    paths = (path_of(choice.name) for choice in named_in(request))
+    return tuple(guest_card(path) for path in paths if path is not None and is_file(path))
+
+
+def _reached(reach: Reach, guests: Iterable[Card]) -> set[str]:
     """Keys of what can be picked; a file that was named by its path may be sent."""
-    keys = set(reach.names or ())
-    if reach.receiving:
-        keys |= {key_of(Path(one.name).absolute()) for one in named if Path(one.name).is_file()}
-    return keys
+    sent = {card.key for card in guests} if reach.receiving else set()
+    return {*(reach.names or ()), *reach.sent, *sent}
 
 
-def keys_on(listed: Iterable[str], cards: Iterable[Card]) -> dict[str, str]:
-    """Key of each card that a server lists -> its name there.
-
-    A server tells no more of a file than where it lies below its folder: the end of the path
-    decides, and where no other of that name is listed, the file's name alone.
-    """
-    by_stem: dict[str, list[str]] = {}
-    for name in listed:
-        by_stem.setdefault(_stem(name), []).append(name)
-    found: dict[str, str] = {}
-    for card in cards:
-        path = card.key.replace("\\", "/")
-        same = by_stem.get(_stem(path), ())
-        below = [name for name in same if f"/{path}".endswith("/" + name.replace("\\", "/"))]
-        if below:
-            found[card.key] = max(below, key=len)
-        elif len(same) == 1:
-            found[card.key] = same[0]
-    return found
-
-
-def families_of(request: GenerationRequest, shelf: Shelf) -> frozenset[str]:
+def families_of(
+    request: GenerationRequest, shelf: Shelf, also: Sequence[Card] = ()
+) -> frozenset[str]:
     """Families of the LoRAs that a request names, as far as Kizy has read them."""
     if not named_in(request):
         return frozenset()
-    library = shelf.library()
+    library = shelf.library(also=also).with_guests(guests_of(request))
     places = (library.find(choice.name) for choice in named_in(request))
     cards = (library.cards[at] for found in places for at in found)
     return frozenset(card.family for card in cards if card.family is not None)
 
 
-def _named(choice: LoraChoice) -> Named:
+def _named(choice: LoraChoice, reach: Reach) -> Named:
     model, clip = choice.model_weight, choice.clip_weight
-    return Named(choice.name, None if model == "auto" else model, None if clip == "auto" else clip)
+    path = path_of(choice.name)
+    name = reach.meant.get(choice.name, choice.name) if path is None else key_of(path)
+    return Named(name, None if model == "auto" else model, None if clip == "auto" else clip)
 
 
-def _chosen(picked: Picked, reach: Reach) -> ChosenLora:
+def _chosen(picked: Picked, reach: Reach, library: Library) -> ChosenLora:
     return ChosenLora(
-        file=reach.file(picked.card),
+        file=reach.file(picked.card, library),
         triggers=picked.triggers,
         model_weight=picked.model_weight,
         clip_weight=picked.clip_weight,
@@ -168,16 +181,16 @@ def _chosen(picked: Picked, reach: Reach) -> ChosenLora:
 
 def _unread(choice: LoraChoice, foreign: Mapping[str, str]) -> ChosenLora:
     """A LoRA that lies on a server alone: nothing is known of it but its name."""
-    named = _named(choice)
+    named = _named(choice, Reach())
     weight = 1.0 if named.model_weight is None else named.model_weight
     clip = weight if named.clip_weight is None else named.clip_weight
     why = "You named it. It lies on the server, where Kizy cannot read its trigger words."
     return ChosenLora(ModelFile(name=foreign[choice.name]), (), weight, clip, why)
 
 
-def _why_none(found: Choice, shelf: Shelf, model: ModelEntry) -> str | None:
+def _why_none(found: Choice, library: Library, model: ModelEntry) -> str | None:
     """Said only where there are LoRAs that might have been picked."""
-    stretch = shelf.library().stretch(model.family or "")
+    stretch = library.stretch(model.family or "")
     return found.why_none if stretch.stop > stretch.start or found.runners_up else None
 
 
@@ -193,7 +206,3 @@ def _refusal(refused: Refused) -> KizyError:
     except KizyError as error:
         return error
     return ModelFileError("model_file_damaged", message)
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).stem.casefold()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from ..catalog import reasons
 from ..catalog.card import Card
@@ -18,11 +18,15 @@ LEAST = 0.05
 
 @dataclass(frozen=True)
 class Hit:
-    """`why`: what matched. `score`: 0 to 1. A card that holds the very words comes first."""
+    """`why`: what matched. `score`: 0 to 1. A card that holds the very words comes first.
+
+    `versions`: what the same training saved on its way.
+    """
 
     card: Card
     why: str
     score: float
+    versions: tuple[Card, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,24 @@ def search(
         if card.problem is not None:
             why = f"It cannot be used: {card.problem}"
         found[at] = Hit(card, why, 1.0)
+    found = _one_a_training(found, library.heads(allowed), library)
     if variant is not None:
         found = {at: hit for at, hit in found.items() if hit.card.variant == variant}
     best = sorted(found.values(), key=lambda hit: (-hit.score, hit.card.name, hit.card.key))
-    shown = tuple(best[:MOST])
+    shown = tuple(replace(hit, versions=library.versions(hit.card)) for hit in best[:MOST])
     return Found(shown, len(best) - len(shown), hidden, meanings is None)
+
+
+def _one_a_training(
+    found: Mapping[int, Hit], heads: Mapping[int, int], library: Library
+) -> dict[int, Hit]:
+    """Files that one training left behind are one hit: the likeliest, told of the final file."""
+    best: dict[int, Hit] = {}
+    for at, hit in found.items():
+        head = heads.get(at, at)
+        if head not in best or hit.score > best[head].score:
+            best[head] = replace(hit, card=library.cards[head])
+    return best
 
 
 def _holding(card: Card, wanted: str) -> str | None:

@@ -43,6 +43,7 @@ from .jobs.retention import Retention
 from .jobs.table import Full, JobTable, NewJob
 from .jobs.training import TrainingRun, Trains
 from .jobs.uploads import Uploads, lay_out
+from .planning.resolve import resolve, resolve_training
 from .service import (
     ArtifactFile,
     FamilyInfo,
@@ -114,12 +115,12 @@ class QueueService:
         return view
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
-        return self._shared.planned(self._resolved(self._mine(request)), raw=raw)
+        return self._planned(self._mine(request), raw=raw)
 
     def generate(self, request: GenerationRequest, wish: Wish = Wish()) -> Job:  # noqa: B008
         request = self._mine(request)
         self._shared.require_open()
-        plan = self._shared.planned(self._resolved(request), raw=wish.raw)
+        plan = self._planned(request, raw=wish.raw)
         values = {"request": request.model_dump(mode="json"), "raw": wish.raw, "fresh": wish.fresh}
         new = NewJob(
             id=new_job_id(),
@@ -142,8 +143,8 @@ class QueueService:
         if self._caller.owner is not None:
             request = request.model_copy(update={"owner": self._caller.owner})
         self._shared.require_open()
+        request = resolve_training(request, files=self._caller.files)
         if not self._caller.files:
-            self._refuse_path(request.base)
             for given in request.files:
                 self._path(given)
         new = NewJob(
@@ -321,20 +322,11 @@ class QueueService:
             return request
         return request.model_copy(update={"owner": self._caller.owner})
 
-    def _resolved(self, request: GenerationRequest) -> GenerationRequest:
-        """The request with paths of this machine in place of ids. Raises UnknownNameError."""
-        if self._caller.files:
-            return request.with_pictures(self._path_or_id)
-        self._refuse_path(request.model)
-        for lora in request.loras if isinstance(request.loras, tuple) else ():
-            self._refuse_path(lora.name)
-        return request.with_pictures(lambda given: str(self._path(given)))
-
-    def _refuse_path(self, name: str) -> None:
-        """Names of models go; what may be a path of this machine does not."""
-        if Path(name).is_absolute() or ".." in Path(name).parts or name.startswith("~"):
-            message = "Models and LoRAs are named, not given by paths of the server's disk."
-            raise InputError("path_refused", message, fix="Give the name that the server lists.")
+    def _planned(self, request: GenerationRequest, *, raw: bool) -> Plan:
+        files = self._caller.files
+        picture = self._path_or_id if files else lambda given: str(self._path(given))
+        resolved = resolve(request, files=files, picture=picture)
+        return resolved.told(self._shared.planned(resolved.request, raw=raw))
 
     def _path_or_id(self, given: str) -> str:
         with contextlib.suppress(UnknownNameError):

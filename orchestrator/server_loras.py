@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from ..catalog.card import Card
 from ..catalog.family import load_families
+from ..catalog.lookup import Listed, Names, ambiguous, stem, without_copies
+from ..catalog.lora_lookup import file_of, listed_card
+from ..core.errors import UnknownNameError, nearest
 
 BEGIN = "server:"
 """Of the keys of cards that lie on servers alone."""
@@ -41,3 +46,114 @@ def server_cards(told: Iterable[Mapping[str, Any]]) -> tuple[Card, ...]:
 def name_on_server(card: Card) -> str | None:
     """The file as the server lists it; None for a LoRA that lies here."""
     return card.key.removeprefix(BEGIN) if card.key.startswith(BEGIN) else None
+
+
+@dataclass(frozen=True)
+class LorasThere:
+    """The LoRAs of servers beside those of this machine.
+
+    `names`: key of a card -> how servers list it. `cards`: of files that lie there alone.
+    `missing`: keys of cards of this machine that no server lists. `listed`: all that servers list.
+    """
+
+    own: tuple[Card, ...]
+    names: Mapping[str, str]
+    cards: tuple[Card, ...]
+    missing: frozenset[str]
+    listed: tuple[str, ...]
+
+    @classmethod
+    def of(cls, own: Sequence[Card], there: Iterable[Card], listed: Iterable[str]) -> LorasThere:
+        """`own`: this machine's cards; `there`: those that servers tell, by the names of lists."""
+        listed = tuple(dict.fromkeys(listed))
+        names = keys_on(listed, own)
+        known = set(names.values())
+        cards = tuple(card for card in there if name_on_server(card) not in known)
+        missing = frozenset(card.key for card in own if card.key not in names)
+        names |= {card.key: name_on_server(card) or "" for card in cards}
+        return cls(tuple(own), names, cards, missing, listed)
+
+    def taken(self, sent: Collection[str]) -> frozenset[str]:
+        """File names (lower case, without extension) that do not tell which file is sent."""
+        many = Counter(_stem(file_of(card)) for card in self.own if card.key in sent)
+        several = {name for name, count in many.items() if count > 1}
+        return frozenset({*map(_stem, self.listed), *several})
+
+    def find(self, name: str, family: str | None, sent: Collection[str]) -> Card | str:
+        """What a name means: a card, or the name of a file that Kizy has not read.
+
+        `family`: of the model, whose LoRAs go before others of the name. `sent`: keys of cards that
+        can be sent to a server. Raises UnknownNameError `lora_unknown`, InputError
+        `name_ambiguous`.
+        """
+        own = [card for card in self.own if card.key in self.names or card.key in sent]
+        cards = {card.key: card for card in (*own, *self.cards)}
+        unread = set(self.listed) - set(self.names.values())
+        known = Names(
+            (
+                *(listed_card(card, self.names.get(card.key)) for card in cards.values()),
+                *(Listed(key=file, file=file) for file in self.listed if file in unread),
+            )
+        )
+        found = known.find(name)
+        if not found:
+            hint = nearest(name, (stem(file) for file in self.listed))
+            message = f'No server has a LoRA called "{name}". {hint}'.strip()
+            raise UnknownNameError("lora_unknown", message)
+        families = {one.key: cards[one.key].family if one.key in cards else None for one in found}
+        of_family = [one for one in found if families[one.key] == family]
+        unknown = [one for one in found if families[one.key] is None]
+        first, *more = without_copies(of_family or unknown or found)
+        if more:
+            raise ambiguous(name, "LoRA", (known.name_of(one) for one in (first, *more)))
+        return cards.get(first.key, first.file)
+
+
+def keys_on(listed: Iterable[str], cards: Iterable[Card]) -> dict[str, str]:
+    """Key of each card that a server lists -> its name there.
+
+    A server tells no more of a file than where it lies below its folder: the same place below a
+    folder here decides, then the end of the path. The file's name alone does where no other file
+    has it, here or there.
+    """
+    names: dict[str, list[str]] = {}
+    for name in dict.fromkeys(listed):
+        names.setdefault(_stem(name), []).append(name)
+    here: dict[str, list[Card]] = {}
+    for card in cards:
+        here.setdefault(_stem(file_of(card)), []).append(card)
+    found: dict[str, str] = {}
+    for name_alone, mine in here.items():
+        there = names.get(name_alone, ())
+        for card in mine:
+            name = _same_place(card, there)
+            if name is not None:
+                found[card.key] = name
+        taken = {_slashes(name) for name in found.values()}
+        left = [card for card in mine if card.key not in found]
+        free = {_slashes(name): name for name in there if _slashes(name) not in taken}
+        if len({file_of(card) for card in left}) == 1 and len(free) == 1 and not _several(mine):
+            found |= {card.key: name for card in left for name in free.values()}
+    return found
+
+
+def _same_place(card: Card, there: Sequence[str]) -> str | None:
+    file, path = _slashes(file_of(card)), f"/{_slashes(card.key)}"
+    same = [name for name in there if _slashes(name) == file]
+    # A shorter one is some file of that name: the server may list other folders than Kizy does.
+    longer = (name for name in there if len(name) > len(file))
+    below = same or [name for name in longer if path.endswith("/" + _slashes(name))]
+    return max(below, key=len) if below else None
+
+
+def _several(cards: Collection[Card]) -> bool:
+    """Whether these are different files."""
+    return len({file_of(card) for card in cards}) > 1
+
+
+def _slashes(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _stem(name: str) -> str:
+    return stem(name).casefold()

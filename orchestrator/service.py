@@ -127,9 +127,15 @@ class ModelInfo(Told):
 
 
 class LoraInfo(Told):
-    """A LoRA that can be asked for by `name`. `score`: 0 to 1, how well it fits what was sought."""
+    """A LoRA that can be asked for by `name`. `score`: 0 to 1, how well it fits what was sought.
+
+    `title`: what its author calls it; several may have the same. `versions`: names of what the same
+    training saved on its way, the latest first.
+    """
 
     name: str
+    title: str = ""
+    versions: tuple[str, ...] = ()
     family: str | None
     about: str = ""
     triggers: tuple[str, ...] = ()

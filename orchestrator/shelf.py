@@ -18,9 +18,7 @@ from ..catalog.card_words import card_texts
 from ..catalog.cards import key_of
 from ..catalog.facts import Facts
 from ..catalog.folders import LoraFolder, lora_folders
-from ..catalog.loras import SUFFIX
 from ..catalog.reading import Reader
-from ..catalog.safetensors_header import PICKLE_SUFFIXES, is_file
 from ..catalog.scan import Found, ScanProgress, ScanReport, look
 from ..core import launch
 from ..core.cores import all_cores
@@ -99,8 +97,8 @@ class Shelf:
         self._state: object = None
         self._left: tuple[object, Unfinished] | None = None
         self._library: Library | None = None
-        self._reachable: tuple[frozenset[str], Library] | None = None
-        self._guests: dict[str, Card] = {}
+        self._joined: tuple[tuple[Card, ...], Library] | None = None
+        self._reachable: tuple[tuple[Card, ...], frozenset[str], Library] | None = None
         self.folders = shelf_folders(settings)
 
     @cached_property
@@ -130,11 +128,22 @@ class Shelf:
             self._state = self._index.state()
         return report
 
-    def library(self, *, fresh: bool = False) -> Library:
-        """All cards, with the meanings that are there.
+    def library(self, *, fresh: bool = False, also: Sequence[Card] = ()) -> Library:
+        """All cards, with the meanings that are there. `also`: cards of servers beside them.
 
         Scans on first use, when the folders have changed, or if it is `fresh`.
         """
+        own = self._own_library(fresh=fresh)
+        if not also:
+            return own
+        also = tuple(also)
+        if self._joined is None or self._joined[0] != also:
+            from ..catalog.library import Library
+
+            self._joined = also, Library.of([*own.cards, *also], self._index.meanings())
+        return self._joined[1]
+
+    def _own_library(self, *, fresh: bool) -> Library:
         from ..catalog.library import Library
 
         if fresh:
@@ -145,18 +154,10 @@ class Shelf:
             begun = self._clock()
             # Before it is read: what is written meanwhile counts as new.
             self._state = self._index.state()
-            cards = [*self._index.cards(), *self._guests.values()]
-            self._library = Library.of(cards, self._index.meanings())
+            self._library = Library.of(self._index.cards(), self._index.meanings())
             self._loaded_at = self._clock()
             self._loading = self._loaded_at - begun
         return self._library
-
-    def welcome(self, cards: Sequence[Card]) -> None:
-        """Take cards of LoRAs that lie elsewhere, such as on a server, into the library."""
-        new = {card.key: card for card in cards if self._guests.get(card.key) != card}
-        if new:
-            self._guests |= new
-            self._forget()
 
     def files(self) -> Sequence[FileRecord]:
         """Every file, by path; broken ones too. Scans as `library` does."""
@@ -196,20 +197,22 @@ class Shelf:
         max_loras: int | None = None,
         named: Sequence[Named] = (),
         only: Collection[str] | None = None,
+        also: Sequence[Card] = (),
+        guests: Sequence[Card] = (),
     ) -> Choice:
         """The choice for a wish, as `catalog.select`; what is left out is as the settings say.
 
-        `named`: also paths of files that lie in no folder. `only`: keys of the cards that the
-        engine can reach; None: all. What the choice lacked is told in its `notices`.
+        `only`: keys of the cards that the engine can reach; None: all. `also`: cards of servers.
+        `guests`: cards that belong to this wish alone, for `named`. What the choice lacked is told
+        in its `notices`. Raises InputError `name_ambiguous`.
         """
         from ..catalog.select import select
 
         notices = self.learn_a_few()
-        named = tuple(self._with_guest(one) for one in named)
         choice = select(
             prompt,
             family,
-            self._within(only),
+            self._within(only, also).with_guests(guests),
             variant=variant,
             scope=scope or self.scope(),
             max_loras=self._settings.loras.max if max_loras is None else max_loras,
@@ -242,15 +245,17 @@ class Shelf:
         self._index.put_hash(path, sha256)
         self._forget()
 
+    def only(self, found: Sequence[Path], name: str) -> Path:
+        """The one of the files that a name means. Raises InputError `name_ambiguous`."""
+        library = self.library()
+        at = library.only([library.find(key_of(path))[0] for path in found], name)
+        return next(path for path in found if key_of(path) == library.cards[at].key)
+
     def find(self, name: str) -> Sequence[Path]:
-        """The files whose cards have that key or name, or that are called so."""
-        wanted = name.strip().casefold().removesuffix(SUFFIX)
-        return [
-            record.path
-            for record in self.files()
-            if name == record.card.key
-            or wanted in (record.card.name.casefold(), record.path.stem.casefold())
-        ]
+        """The files of the card of that key, or that the name means; copies are several."""
+        library = self.library()
+        keys = {library.cards[at].key for at in library.find(name)}
+        return [record.path for record in self._index.files() if record.card.key in keys]
 
     def in_background(self) -> None:
         """Start a process of its own that learns what is not known yet, unless one runs already.
@@ -313,13 +318,13 @@ class Shelf:
             self._left = state, self._index.unfinished()
         return self._left[1]
 
-    def _within(self, only: Collection[str] | None) -> Library:
+    def _within(self, only: Collection[str] | None, also: Sequence[Card]) -> Library:
         """The library where what is out of reach cannot be used, and says so."""
-        library = self.library()
+        library = self.library(also=also)
         if only is None:
             return library
-        keys = frozenset(only)
-        if self._reachable is None or self._reachable[0] != keys:
+        keys, also = frozenset(only), tuple(also)
+        if self._reachable is None or self._reachable[:2] != (also, keys):
             from ..catalog.library import Library
 
             cards = [
@@ -328,22 +333,8 @@ class Shelf:
                 else card.model_copy(update={"problem": OUT_OF_REACH})
                 for card in library.cards
             ]
-            self._reachable = keys, Library.of(cards, self._index.meanings())
-        return self._reachable[1]
-
-    def _with_guest(self, named: Named) -> Named:
-        """A LoRA that was named by its path, by its key; one of no folder becomes a card."""
-        path = Path(named.name)
-        if path.suffix.lower() not in (SUFFIX, *PICKLE_SUFFIXES) or not is_file(path):
-            return named
-        path = path.absolute()
-        key = key_of(path)
-        if not self.library().find(key):
-            about = path.stat()
-            found = Found(path, path.parent, about.st_size, about.st_mtime_ns)
-            self._guests[key] = look(found, Reader()).card
-            self._forget()
-        return replace(named, name=key)
+            self._reachable = also, keys, Library.of(cards, self._index.meanings())
+        return self._reachable[2]
 
     def _reranker(self) -> Reranker | None:
         """The second opinion, if the settings name one."""
@@ -356,7 +347,13 @@ class Shelf:
         return Reranker(asked.url, asked.model, key)
 
     def _forget(self) -> None:
-        self._library = self._reachable = None
+        self._library = self._joined = self._reachable = None
+
+
+def guest_card(path: Path) -> Card:
+    """The card of a file that one request names by its path. Never raises for what is in it."""
+    about = path.stat()
+    return look(Found(path, path.parent, about.st_size, about.st_mtime_ns), Reader()).card
 
 
 def _language_is_there() -> bool:

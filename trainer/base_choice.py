@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..catalog.family import family
-from ..catalog.models import STARTER, ModelEntry, find_model, list_models
+from ..catalog.models import (
+    STARTER,
+    ModelEntry,
+    find_model,
+    list_models,
+    model_at,
+    named_model,
+)
 from ..catalog.safetensors_header import read_header
 from ..core.errors import InputError, KizyError
 from ..core.home import models_folder
@@ -25,12 +32,14 @@ _BESIDE = (".", "..", "../text_encoders", "../clip", "../vae", "../../text_encod
 def choose_base(
     name: str, preferred: str | None, machine: Machine, kohya: Callable[[], bool]
 ) -> tuple[ModelEntry, str]:
-    """The base and why. `preferred`: what the settings draw with; `kohya`: whether it can be used.
+    """The base and why. `name`: of an installed model, or an absolute path. `preferred`: what the
+    settings draw with; `kohya`: whether it can be used.
 
-    Raises UnknownNameError, ModelFileError.
+    Raises UnknownNameError, InputError `name_ambiguous`, ModelFileError.
     """
     if name != "auto":
-        return find_model(name), "you named it"
+        named = model_at(Path(name)) if Path(name).is_absolute() else named_model(name)
+        return named, "you named it"
     if preferred is not None:
         entry = find_model(preferred)
         if _trainable(entry, kohya):

@@ -19,6 +19,7 @@ from ...core.plan import Plan
 from ...core.request import GenerationRequest, parse_request
 from ..app import App
 from ..engines.base import Handle
+from ..planning.resolve import resolve
 from ..settings import Settings, load_settings
 from .outcome import FailedError, Outcome, View, close, moving, put, saved_before, tell
 
@@ -77,7 +78,8 @@ def generate(values: dict[str, Any], *, raw: bool, view: View, fresh: bool = Fal
         there.generate(request, settings, raw=raw, fresh=fresh, view=view)
         return
     with _app(view, settings) as app:
-        _draw(app, app.plan(request, raw=raw), view)
+        resolved = resolve(request, files=True)
+        _draw(app, resolved.told(app.plan(resolved.request, raw=raw)), view)
 
 
 def replay(picture: Path, *, view: View, fresh: bool = False) -> None:

@@ -20,7 +20,7 @@ from ..family_names import family_in_words
 from ..service import LoraInfo, ModelInfo, ServerInfo
 from ..settings import Settings
 from .there import server
-from .told import columns, document, line, plural, shown
+from .told import VERSION_MARK, columns, document, line, plural, shown
 
 LORA_COLUMNS = ("Name", "For", "Trigger words", "About")
 ABOUT = 60
@@ -92,7 +92,7 @@ def loras(settings: Settings, *, family: str | None, as_json: bool) -> None:
         return
     console = Console()
     if found:
-        columns(console, LORA_COLUMNS, [_row(one) for one in found])
+        columns(console, LORA_COLUMNS, [row for one in found for row in _lora_rows(one)])
         console.print()
     line(console, f"{plural(len(found), 'LoRA')} on the server {url}.", "bold")
 
@@ -184,6 +184,12 @@ def _plan(prompt: str, settings: Settings, model: str | None = None) -> Plan:
         return service.plan(GenerationRequest(prompt=prompt, model=model or "auto"))
 
 
+def _lora_rows(lora: LoraInfo) -> list[Sequence[str]]:
+    """A LoRA, and a line for each version of it."""
+    versions = ((f"{VERSION_MARK}{shown(name)}", "", "", "") for name in lora.versions)
+    return [_row(lora), *versions]
+
+
 def _row(lora: LoraInfo) -> Sequence[str]:
     about = lora.about if len(lora.about) <= ABOUT else lora.about[: ABOUT - 1].rstrip() + "…"
     cells = (lora.name, family_in_words(lora.family), ", ".join(lora.triggers[:3]), about)
@@ -209,6 +215,8 @@ def _lora(lora: LoraInfo) -> dict[str, Any]:
     more = ("alpha", "text_encoder", "mature", "sha256")
     return dict.fromkeys((*unknown, *more)) | {
         "name": lora.name,
+        "title": lora.title or lora.name,
+        "versions": list(lora.versions),
         "family": lora.family,
         "triggers": list(lora.triggers),
         "about": lora.about,

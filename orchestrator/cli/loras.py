@@ -17,6 +17,7 @@ from ..settings import load_settings
 from ..shelf import Shelf
 from .told import (
     STATES,
+    VERSION_MARK,
     columns,
     document,
     line,
@@ -28,6 +29,7 @@ from .told import (
 
 if TYPE_CHECKING:
     from ...catalog.index import FileRecord
+    from ...catalog.library import Library
     from ...catalog.select import Choice
 
 COLUMNS = ("Name", "For", "Trigger words", "Rank", "Size", "Health")
@@ -66,19 +68,22 @@ def loras(*, family: str | None, as_json: bool) -> None:
     shelf = Shelf(settings)
     with scanning(shelf):
         records = [r for r in shelf.files() if wanted is None or _is_of(r.card, wanted)]
+        library = shelf.library()
     shelf.in_background()
+    entries = _entries(records, library)
     if as_json:
         folders = [{"path": shown(f.path), "of": f.origin} for f in shelf.folders]
-        document({"loras": [_as_dict(record) for record in records], "folders": folders})
+        loras = [_as_dict(record, library) for record in entries]
+        document({"loras": loras, "folders": folders})
         return
     console = Console()
     if not records:
         _say_none(console, shelf, wanted)
         return
-    usable = [record for record in records if record.health == "ok"]
+    usable = [record for record in entries if record.health == "ok"]
     usable.sort(key=lambda r: (r.card.name.casefold(), r.card.key))
     if usable:
-        columns(console, COLUMNS, _rows(usable), right=("Rank", "Size"))
+        columns(console, COLUMNS, _rows(usable, records, library), right=("Rank", "Size"))
     broken = [record for record in records if record.health != "ok"]
     if broken:
         console.print()
@@ -112,16 +117,19 @@ def search(words: str, *, family: str | None, as_json: bool) -> None:
     shelf = Shelf(settings)
     with scanning(shelf):
         notices = shelf.learn_a_few()
+    library = shelf.library()
     found = find(
         words,
-        shelf.library(),
+        library,
         families={wanted[0]} if wanted is not None else None,
         variant=wanted[1] if wanted is not None else None,
         scope=shelf.scope(),
     )
     shelf.in_background()
     if as_json:
-        hits = [{**_card(h.card), "score": round(h.score, 3), "why": h.why} for h in found.hits]
+        hits = [
+            {**_card(h.card, library), "score": round(h.score, 3), "why": h.why} for h in found.hits
+        ]
         document(
             {
                 "words": words,
@@ -134,8 +142,11 @@ def search(words: str, *, family: str | None, as_json: bool) -> None:
         return
     console = Console()
     for hit in found.hits:
-        line(console, f"{hit.card.name}  ({_short(hit.card)})", "bold")
+        line(console, f"{library.name_of(hit.card)}  ({_short(hit.card)})", "bold")
         line(console, hit.why, indent=4)
+        if hit.versions:
+            names = ", ".join(library.file_name(card) for card in hit.versions)
+            line(console, f"Versions: {names}", "dim", indent=4)
     if not found.hits:
         line(console, f'No LoRA here is about "{words}".')
         line(console, "Get one with `kizy loras add ADDRESS`, from Civitai or Hugging Face.", "dim")
@@ -179,19 +190,19 @@ def why(prompt: str, *, wanted: Wanted, as_json: bool) -> None:
     if as_json:
         document(
             {"prompt": prompt, "family": family, "variant": variant, "because": because}
-            | _choice(choice)
+            | _choice(choice, shelf.library())
         )
         return
     console = Console()
     line(console, f"For {family_in_words(family, variant)}: {because}", "dim")
     console.print()
-    tell_choice(console, choice)
+    tell_choice(console, choice, shelf.library())
 
 
-def tell_choice(console: Console, choice: Choice) -> None:
+def tell_choice(console: Console, choice: Choice, library: Library) -> None:
     """A choice in full: picked, refused, runners-up, and what else to know."""
     for picked in choice.picked:
-        line(console, f"{picked.card.name}  (strength {_weights(picked)})", "bold")
+        line(console, f"{library.name_of(picked.card)}  (strength {_weights(picked)})", "bold")
         if picked.triggers:
             line(console, f"Adds to your prompt: {', '.join(picked.triggers)}", indent=4)
         line(console, picked.why, indent=4)
@@ -206,7 +217,7 @@ def tell_choice(console: Console, choice: Choice) -> None:
         console.print()
         line(console, "Looked at, not taken:", "dim")
         for card, reason in choice.runners_up:
-            line(console, f"{card.name}  ({_short(card)})")
+            line(console, f"{library.name_of(card)}  ({_short(card)})")
             line(console, reason, "dim", indent=4)
     by_words = choice.by_words_only and not choice.notices
     _tell_notices(console, choice.notices, by_words_only=by_words)
@@ -236,12 +247,13 @@ def _family_for(prompt: str, wanted: Wanted, shelf: Shelf) -> tuple[str, str | N
 
     from ...core.request import GenerationRequest
     from ..app import App
+    from ..planning.resolve import resolve
 
     if wanted.family is not None:
         return *family_named(wanted.family), "you named it."
     request = GenerationRequest(prompt=prompt, model=wanted.model or "auto")
     with closing(App(settings=load_settings())) as app:
-        entry = app.model_for(request).entry
+        entry = app.model_for(resolve(request, files=True).request).entry
     if entry.family is None:
         message = f"Kizy does not know which family of models {entry.name} is of."
         fix = "Name the family with --family."
@@ -261,18 +273,34 @@ def _is_of(card: Card, wanted: tuple[str, str | None]) -> bool:
     return card.family == family and (variant is None or card.variant == variant)
 
 
-def _rows(records: Sequence[FileRecord]) -> list[tuple[str, ...]]:
-    return [
-        (
-            shown(record.card.name),
-            shown(made_for_words(record.card, record.made_for)),
-            shown(_triggers(record.card)),
-            str(record.rank or ""),
-            in_bytes(record.size),
-            "ok, adult" if record.card.mature else "ok",
+def _entries(records: Sequence[FileRecord], library: Library) -> list[FileRecord]:
+    """Of the files that one training left behind, the one that stands for them."""
+    heads = {card.key for card in library.one_a_training([record.card for record in records])}
+    return [record for record in records if record.card.key in heads]
+
+
+def _rows(
+    entries: Sequence[FileRecord], records: Sequence[FileRecord], library: Library
+) -> list[tuple[str, ...]]:
+    """A line for each LoRA, and one for each version of it."""
+    sizes = {record.card.key: record.size for record in records}
+    rows: list[tuple[str, ...]] = []
+    for record in entries:
+        card = record.card
+        rows.append(
+            (
+                shown(library.name_of(card)),
+                shown(made_for_words(card, record.made_for)),
+                shown(_triggers(card)),
+                str(record.rank or ""),
+                in_bytes(record.size),
+                "ok, adult" if card.mature else "ok",
+            )
         )
-        for record in records
-    ]
+        for version in library.versions(card):
+            name = f"{VERSION_MARK}{shown(library.file_name(version))}"
+            rows.append((name, "", "", "", in_bytes(sizes.get(version.key, version.size)), ""))
+    return rows
 
 
 def _triggers(card: Card) -> str:
@@ -318,9 +346,11 @@ def _short(card: Card) -> str:
     return f"{family_in_words(card.family, card.variant)}{adult}"
 
 
-def _card(card: Card) -> dict[str, Any]:
+def _card(card: Card, library: Library) -> dict[str, Any]:
     return {
-        "name": card.name,
+        "name": library.name_of(card),
+        "title": card.name,
+        "versions": [library.file_name(version) for version in library.versions(card)],
         "path": card.key,
         "family": card.family,
         "variant": card.variant,
@@ -329,9 +359,9 @@ def _card(card: Card) -> dict[str, Any]:
     }
 
 
-def _as_dict(record: FileRecord) -> dict[str, Any]:
+def _as_dict(record: FileRecord, library: Library) -> dict[str, Any]:
     card = record.card
-    return _card(card) | {
+    return _card(card, library) | {
         "kind": card.kind,
         "about": card.about,
         "tags": list(card.tags),
@@ -349,9 +379,9 @@ def _as_dict(record: FileRecord) -> dict[str, Any]:
     }
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
+def _choice(choice: Choice, library: Library) -> dict[str, Any]:
     picked = [
-        _card(one.card)
+        _card(one.card, library)
         | {
             "model_weight": one.model_weight,
             "clip_weight": one.clip_weight,
@@ -365,7 +395,9 @@ def _choice(choice: Choice) -> dict[str, Any]:
         "picked": picked,
         "why_none": choice.why_none,
         "refused": [{"name": one.named.name, "why": one.why} for one in choice.refused],
-        "runners_up": [_card(card) | {"why": reason} for card, reason in choice.runners_up],
+        "runners_up": [
+            _card(card, library) | {"why": reason} for card, reason in choice.runners_up
+        ],
         "by_words_only": choice.by_words_only,
         "notices": list(choice.notices),
     }

@@ -59,6 +59,10 @@ def line(console: Console, text: str, style: str = "", indent: int = 0) -> None:
         console.print(Text(" " * indent) + part, soft_wrap=True)
 
 
+VERSION_MARK = "  + "
+"""Stands before what the training of the LoRA above it saved on its way."""
+
+
 def columns(
     console: Console,
     headings: Sequence[str],

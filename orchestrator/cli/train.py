@@ -24,6 +24,7 @@ from ...trainer.plan import TrainingPlan
 from ...trainer.run_folder import RunFolder
 from ...trainer.supervise import TrainingHandle
 from ...trainer.train import Trainer, dataset_of, report_of
+from ..planning.resolve import resolve_training
 from ..settings import load_settings
 from ..training import make_trainer
 from .draw import number
@@ -119,7 +120,7 @@ def checked(values: dict[str, Any]) -> TrainingRequest:
 
 
 def _prepared(values: dict[str, Any], trainer: Trainer, console: Console) -> RunFolder:
-    request = checked(values)
+    request = resolve_training(checked(values), files=True)
     with console.status("Looking at the pictures") as status:
 
         def progress(fraction: float, doing: str) -> None:

@@ -13,6 +13,8 @@ from ..service import LoraInfo
 Link = Callable[[str], str | None]
 """Artifact id -> where a person gets the file: an address or a path; None: nowhere."""
 
+MAX_VERSIONS = 20
+
 MAX_ABOUT = 300
 """Letters of what a stranger wrote about a LoRA."""
 
@@ -89,6 +91,9 @@ class LoraFacts(Fact):
     """A LoRA that can be named. `about` was written by whoever made it."""
 
     name: str
+    versions: tuple[str, ...] = Field(
+        default=(), description="Names of what the same training saved on its way."
+    )
     family: str | None
     about: str
     triggers: tuple[str, ...]
@@ -152,6 +157,7 @@ def found_loras(found: tuple[LoraInfo, ...], limit: int) -> FoundLoras:
     loras = tuple(
         LoraFacts(
             name=one.name,
+            versions=one.versions[:MAX_VERSIONS],
             family=one.family,
             about=one.about[:MAX_ABOUT],
             triggers=one.triggers[:20],

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from ...catalog.lookup import is_path
 from ...core.errors import InputError
 from ...core.plan import Plan
 from ...core.request import GenerationRequest, TrainingRequest, parse_request
 from ..improving import improvements, improving, told_by
 from .arguments import Edit, Improve, LoraWish, Manner, Means, Train, Wanted
 from .given import GivenPictures
-
-_PATH = re.compile(r"[/~\\]|[A-Za-z]:[/\\]|.*(?:^|[/\\])\.\.(?:[/\\]|$)")
-"""How a name begins that is a path of this machine, or one that leaves its folder."""
 
 
 def wanted_request(wanted: Wanted, pictures: GivenPictures) -> GenerationRequest:
@@ -99,9 +96,9 @@ def _loras(wishes: tuple[LoraWish, ...], *, auto: bool) -> Any:
 
 def _drawn_from(plan: Plan) -> dict[str, Any]:
     """How a picture was drawn. Anybody can write a Plan into one: it may name no paths either."""
-    kept = tuple(lora for lora in plan.loras if not _PATH.match(lora.file.name))
+    kept = tuple(lora for lora in plan.loras if not is_path(lora.file.name))
     told = told_by(plan.model_copy(update={"loras": kept}), here=False)
-    if _PATH.match(plan.model.name):
+    if is_path(plan.model.name):
         del told["model"]
     return told
 
@@ -110,7 +107,7 @@ def _name(text: str | None) -> str:
     """A model's or LoRA's name, "auto" for none. Raises InputError `path_refused` for a path."""
     if text is None:
         return "auto"
-    if _PATH.match(text.strip()):
+    if is_path(text.strip()):
         message = "A model or LoRA was named by a path; assistants name them by their names."
         raise InputError("path_refused", message, fix="find_loras lists the names of LoRAs.")
     return text

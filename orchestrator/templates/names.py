@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ...core.errors import InputError
+from ...catalog.lookup import Listed, Names, ambiguous, stem, without_copies, without_extension
 from .server import ServerFacts
+
+__all__ = ["enlarger_name", "find_name", "first_of", "stem", "words"]
 
 ENLARGER = "starter-enlarger-x4"
 """What Plans call Kizy's own enlarging model."""
@@ -14,27 +16,19 @@ ENLARGER = "starter-enlarger-x4"
 ENLARGER_FILE = "kizy-enlarger-x4.safetensors"
 """The name under which the node pack lists it in `upscale_models`."""
 
-_EXTENSION = re.compile(r"\.(safetensors|sft|ckpt|pth|pt|bin|gguf)$", re.IGNORECASE)
-
 
 def find_name(name: str, listed: Iterable[str]) -> str | None:
-    """The listed file that `name` means, None if there is none.
+    """The listed file that `name` means by the rule of `catalog.lookup`, None if there is none.
 
-    In this order: the very name; with either slash, without extension, in any case; then by the
-    file's own name, whatever its folder. Raises InputError `request_invalid` if several fit.
+    Raises InputError `name_ambiguous` if several fit.
     """
-    known = list(dict.fromkeys(listed))
+    known = tuple(dict.fromkeys(listed))
     if name in known:
         return name
-    wanted = _path(name)
-    same = [file for file in known if _path(file) == wanted]
-    if not same and "/" not in wanted:
-        same = [file for file in known if _path(file).rpartition("/")[2] == wanted]
-    if len({_slashes(file) for file in same}) > 1:
-        message = f'"{name}" could be any of these: {", ".join(sorted(same))}.'
-        fix = "Name it with its folder and extension, as it stands in the message."
-        raise InputError("request_invalid", message, fix=fix)
-    return same[0] if same else None
+    found = without_copies(Names(Listed(key=file, file=file) for file in known).find(name))
+    if len(found) > 1:
+        raise ambiguous(name, "file", (one.file for one in found))
+    return found[0].file if found else None
 
 
 def first_of(names: Iterable[str], listed: Iterable[str]) -> str | None:
@@ -48,11 +42,6 @@ def first_of(names: Iterable[str], listed: Iterable[str]) -> str | None:
     return None
 
 
-def stem(name: str) -> str:
-    """The file's own name: without folder and extension."""
-    return _EXTENSION.sub("", _slashes(name).rpartition("/")[2])
-
-
 def enlarger_name(server: ServerFacts, name: str = ENLARGER) -> str | None:
     """What the server calls the enlarging model of a Plan, None if it has none of that name."""
     wanted = ENLARGER_FILE if name == ENLARGER else name
@@ -64,9 +53,5 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[^a-z0-9]+", _path(name)) if word)
 
 
-def _slashes(name: str) -> str:
-    return name.replace("\\", "/")
-
-
 def _path(name: str) -> str:
-    return _EXTENSION.sub("", _slashes(name)).casefold()
+    return without_extension(name.replace("\\", "/")).casefold()

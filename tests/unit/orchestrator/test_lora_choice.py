@@ -13,9 +13,10 @@ from kizy.catalog.models import ModelEntry
 from kizy.core.errors import InputError, ModelFileError, UnknownNameError
 from kizy.core.request import GenerationRequest, LoraChoice
 from kizy.orchestrator.app import App
-from kizy.orchestrator.lora_choice import Reach, choose, keys_on, may_pick, named_in
+from kizy.orchestrator.lora_choice import Reach, choose, may_pick, named_in
 from kizy.orchestrator.planner import LoraChoices
 from kizy.orchestrator.planning.resolve import without_tags
+from kizy.orchestrator.server_loras import keys_on
 from kizy.orchestrator.settings import Settings
 from kizy.orchestrator.shelf import Shelf
 from safetensors.torch import save_file

@@ -25,6 +25,7 @@ from kizy.orchestrator.shelf import (
     OUT_OF_REACH,
     SCAN_SECONDS,
     Shelf,
+    guest_card,
     shelf_folders,
     worker_folder,
 )
@@ -263,7 +264,8 @@ def test_what_the_engine_cannot_reach_is_refused_if_it_is_named(ink: Path, by_wo
 
 def test_a_file_of_no_folder_is_taken_by_its_path(kizy_home: Path, by_words: None) -> None:
     path = write_lora(kizy_home / "elsewhere" / "x.safetensors", "Elsewhere")
-    choice = shelf().select("a knight", "sdxl", named=[Named(str(path), 0.5)])
+    guest = guest_card(path)
+    choice = shelf().select("a knight", "sdxl", named=[Named(guest.key, 0.5)], guests=[guest])
     assert [(p.card.name, p.model_weight) for p in choice.picked] == [("Elsewhere", 0.5)]
 
 
@@ -273,7 +275,8 @@ def test_a_broken_file_that_is_named_by_its_path_is_refused_with_the_reason(
     path = write_lora(kizy_home / "x.safetensors")
     path.write_bytes(path.read_bytes()[:-9])
     os.utime(path, (1_600_000_000, 1_600_000_000))
-    choice = shelf().select("a knight", "sdxl", named=[Named(str(path))])
+    guest = guest_card(path)
+    choice = shelf().select("a knight", "sdxl", named=[Named(guest.key)], guests=[guest])
     assert ["9 bytes are missing" in refused.why for refused in choice.refused] == [True]
 
 

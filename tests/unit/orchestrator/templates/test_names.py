@@ -30,7 +30,7 @@ def test_a_name_is_found_with_or_without_folder_and_extension(name: str, found: 
 def test_a_name_that_fits_several_files_lists_them() -> None:
     with pytest.raises(InputError, match=r"SDXL\\base\.safetensors, sd15/base\.ckpt") as caught:
         find_name("base", LISTED)
-    assert caught.value.code == "request_invalid"
+    assert caught.value.code == "name_ambiguous"
 
 
 def test_the_very_name_wins_over_files_in_folders() -> None:
