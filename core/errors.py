@@ -598,6 +598,12 @@ _TABLE = [
         "Give the picture's content or its id; `kizy mcp --allow FOLDER` opens a folder.",
     ),
     (
+        "page_missing",
+        "EngineError",
+        "The files of the page that shows the API are not installed.",
+        "python -m pip install fastapi-offline; /openapi.json has the same as a document.",
+    ),
+    (
         "route_unknown",
         "UnknownNameError",
         "The server has nothing at that address, or not for that method.",

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...core.errors import InputError, KizyError
 from ..jobs.keys import BEGIN, Key
+from . import interactive
 from .host import Host
 from .problems import problem
 
@@ -28,6 +29,10 @@ OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """Headers by which a proxy is known."""
+
+
+LOGIN = 'Basic realm="Kizy: any user name, and a key as the password", charset="UTF-8"'
+"""How a browser is told to ask for the key of the page that shows the API."""
 
 
 class Keys(Protocol):
@@ -94,7 +99,12 @@ class Doorkeeper:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN:
-            headers = Headers(scope=scope)
+            headers: Mapping[str, str] = Headers(scope=scope)
+            page = interactive.is_part(scope["path"])
+            if page and (key := interactive.key_of_login(headers)) is not None:
+                # Browsers ask their user for a login and nothing else. Here alone: for what changes
+                # something, a page of another address could have the browser send it along.
+                headers = {**headers, "authorization": f"Bearer {key}"}
             client = scope["client"][0] if scope.get("client") else None
             try:
                 if "authorization" in headers:
@@ -102,7 +112,10 @@ class Doorkeeper:
                 else:
                     who = self._access.who(headers, client)
             except KizyError as error:
-                await problem(error, path=scope["path"])(scope, receive, send)
+                refusal = problem(error, path=scope["path"])
+                if page and refusal.status_code == 401:
+                    refusal.headers["WWW-Authenticate"] = LOGIN
+                await refusal(scope, receive, send)
                 return
             scope.setdefault("state", {})["who"] = who
         await self._app(scope, receive, send)

@@ -51,6 +51,7 @@ STATUS = {
     "upload_too_large": 413,
     "deadline_passed": 422,
     "queue_full": 429,
+    "page_missing": 501,
     "server_stopping": 503,
     "server_unreachable": 503,
     "database_unusable": 503,

@@ -19,6 +19,7 @@ from . import (
     events,
     generations,
     health,
+    interactive,
     jobs,
     openai,
     openapi,
@@ -34,7 +35,18 @@ from .limits import Intake, Pace, body_limit
 from .metrics import Meter, Metering
 from .thumbnails import Thumbnails
 
-TOPICS = (generations, trainings, jobs, events, artifacts, uploads, catalog, openai, health)
+TOPICS = (
+    generations,
+    trainings,
+    jobs,
+    events,
+    artifacts,
+    uploads,
+    catalog,
+    openai,
+    health,
+    interactive,
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ def make_api(
         description=openapi.DESCRIPTION,
         openapi_tags=openapi.TAGS,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        # Pages that load their scripts from elsewhere.
+        # Pages that load their scripts from elsewhere: interactive.py has one that does not.
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
