@@ -580,6 +580,12 @@ _TABLE = [
         "Call the server by the address that it listens on, or with a key.",
     ),
     (
+        "link_ended",
+        "InputError",
+        "The link to the file has ended, or it was changed on its way.",
+        "Ask for the job again, which gives a new link, or fetch the file with a key.",
+    ),
+    (
         "key_unknown",
         "UnknownNameError",
         "No key of that name or id was made, or it was withdrawn already.",

@@ -208,6 +208,7 @@ class ServeSettings(BaseModel):
 
     `upload_mb`: of one picture; `training_mb`: of all files of a training, in megabytes (10^6).
     `one_core`: whether its threads share a processor core, except what computes (on Linux).
+    `link_hours`: how long links to finished files open without a key.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -217,6 +218,7 @@ class ServeSettings(BaseModel):
     upload_mb: int = Field(default=256, ge=1, le=100_000)
     training_mb: int = Field(default=4096, ge=1, le=1_000_000)
     one_core: bool = True
+    link_hours: float = Field(default=24.0, gt=0, le=24 * 366, allow_inf_nan=False)
 
 
 class JobsSettings(BaseModel):

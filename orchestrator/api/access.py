@@ -18,10 +18,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...core.errors import InputError, KizyError
+from ...core.errors import CODES, InputError, KizyError
 from ..jobs.keys import BEGIN, Key
 from . import interactive
 from .host import Host
+from .links import FileLinks
 from .problems import problem
 
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
@@ -62,10 +63,11 @@ class Caller:
 
 
 class Access:
-    """`keys` None: there are none. `host`: what the server listens on."""
+    """`keys` None: there are none. `host`: what the server listens on. `links`: signs links."""
 
-    def __init__(self, keys: Keys | None, host: str) -> None:
+    def __init__(self, keys: Keys | None, host: str, links: FileLinks) -> None:
         self._keys = keys
+        self.links = links
         self.trusting = is_loopback(host)
 
     def who(self, headers: Mapping[str, str], client: str | None) -> Who:
@@ -100,6 +102,14 @@ class Doorkeeper:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in OPEN:
             headers: Mapping[str, str] = Headers(scope=scope)
+            signed = self._access.links.opens(
+                scope["method"], scope["path"], scope.get("query_string", b"")
+            )
+            if signed:
+                # It is for this one file, and was signed for somebody who may see it.
+                scope.setdefault("state", {})["who"] = Who(None, True)
+                await self._app(scope, receive, send)
+                return
             page = interactive.is_part(scope["path"])
             if page and (key := interactive.key_of_login(headers)) is not None:
                 # Browsers ask their user for a login and nothing else. Here alone: for what changes
@@ -111,7 +121,10 @@ class Doorkeeper:
                     who = await run_in_threadpool(self._access.who, headers, client)
                 else:
                     who = self._access.who(headers, client)
-            except KizyError as error:
+            except KizyError as failure:
+                error = failure
+                if signed is False and error.code == "key_missing":
+                    error = InputError("link_ended", CODES["link_ended"].meaning)
                 refusal = problem(error, path=scope["path"])
                 if page and refusal.status_code == 401:
                     refusal.headers["WWW-Authenticate"] = LOGIN

@@ -35,7 +35,7 @@ from ...core.request import (
 from ..service import Wish
 from ..settings import ServeSettings
 from .access import Asking, Caller
-from .answers import PREFIX, answer, artifact_path
+from .answers import PREFIX, answer
 from .arriving import ArrivingFolder
 from .described import ACCEPTING, WITH_BODY, openai_problems
 from .examples import IMAGE_REQUEST, IMAGES, example
@@ -285,8 +285,8 @@ async def _drawn(
         raise _error_of(job)
     pictures = sorted((x for x in job.artifacts if x.kind == "picture"), key=lambda x: x.index)
     if body.as_links:
-        base = str(request.base_url).rstrip("/")
-        found = [{"url": base + artifact_path(picture.id)} for picture in pictures]
+        base, links = str(request.base_url).rstrip("/"), request.app.state.links
+        found = [{"url": base + links.path(picture.id)} for picture in pictures]
     else:
         found = await run_in_threadpool(_contents, asking, pictures, body)
     said = {"revised_prompt": job.plan.prompt if job.plan is not None else None}

@@ -39,6 +39,7 @@ STATUS = {
     "key_wrong": 401,
     "not_allowed": 403,
     "origin_refused": 403,
+    "link_ended": 403,
     "job_unknown": 404,
     "artifact_unknown": 404,
     "route_unknown": 404,

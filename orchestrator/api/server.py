@@ -32,6 +32,7 @@ from .arriving import ArrivingFolder
 from .closing import Closing
 from .host import Host
 from .limits import Intake, Pace, body_limit
+from .links import FileLinks
 from .metrics import Meter, Metering
 from .thumbnails import Thumbnails
 
@@ -69,8 +70,10 @@ def make_api(
     *,
     parts: Sequence[Part] = (),
     pace: Pace | None = None,
+    links: FileLinks | None = None,
 ) -> FastAPI:
-    """All routes over a service. `keys` None: there are none, and none is right.
+    """All routes over a service. `keys` None: there are none, and none is right. `links`: what
+    signs links to files; None: they end with this process.
 
     What `settings.serve.host` says decides whether requests without a key are trusted. Raises
     InputError `settings_invalid`. `app.state.closing.begin()` ends streams of events.
@@ -99,6 +102,7 @@ def make_api(
     )
     app.state.host = service
     app.state.settings = settings
+    app.state.links = links or FileLinks(hours=settings.serve.link_hours)
     app.state.closing = Closing()
     app.state.arriving = ArrivingFolder(cache_folder() / "arriving")
     app.state.thumbnails = Thumbnails()
@@ -116,6 +120,6 @@ def make_api(
     app.add_middleware(
         Intake, limit=lambda path: limits.get(path) or body_limit(path, settings.serve), pace=pace
     )
-    app.add_middleware(Doorkeeper, access=Access(keys, settings.serve.host))
+    app.add_middleware(Doorkeeper, access=Access(keys, settings.serve.host, app.state.links))
     app.add_middleware(Metering, meter=app.state.meter)
     return app

@@ -15,6 +15,7 @@ from ..settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ..api.host import Host
+    from ..api.links import FileLinks
     from ..api.server import Part
 
 MCP_PATH = "/mcp"
@@ -23,9 +24,11 @@ MCP_PATH = "/mcp"
 def serve(*, host: str | None, port: int | None, access_log: bool, debug: bool) -> None:
     """Serve until a signal. Raises KizyError."""
     from ..api.access import is_loopback
+    from ..api.links import FileLinks
     from ..api.running import ApiServer, listen_on, url_of
     from ..api.server import make_api
     from ..jobs.keys import KeyStore, database_of
+    from ..jobs.link_secret import link_secret
     from ..queue_service import open_service
 
     settings = _with_address(load_settings(), host, port)
@@ -43,7 +46,8 @@ def serve(*, host: str | None, port: int | None, access_log: bool, debug: bool) 
             _share_one_core()
         service = open_service(settings)
         stack.callback(service.close)
-        app = make_api(service, settings, keys, parts=[_mcp(service)])
+        links = FileLinks(link_secret(database), settings.serve.link_hours)
+        app = make_api(service, settings, keys, parts=[_mcp(service, links)], links=links)
         url = url_of(listening, listens_on)
 
         def begun() -> None:
@@ -87,8 +91,10 @@ def _hint(url: str, *, needs_key: bool) -> str:
     return f"""Kizy listens on {url}  Try: curl {key}{url}/v1/generations --json '{{"prompt": "a red fox"}}'"""  # noqa: E501
 
 
-def _mcp(service: Host) -> Part:
-    """Kizy's tools for assistants, for whoever may use the server."""
+def _mcp(service: Host, links: FileLinks | None = None) -> Part:
+    """Kizy's tools for assistants, for whoever may use the server. `links`: signs those to files,
+    which a person opens in a browser that has no key.
+    """
     from ..api.server import Part
     from ..mcp.over_http import MAX_BODY, make_http_app
     from ..mcp.places import Addresses
@@ -100,7 +106,7 @@ def _mcp(service: Host) -> Part:
 
     terms = Terms(
         owner=lambda scope: scope["state"]["who"].name,
-        places=Addresses(_address),
+        places=Addresses(_address, links.path) if links is not None else Addresses(_address),
         stopping=lambda: service.stopping,
     )
     app = make_http_app(service_for, terms)

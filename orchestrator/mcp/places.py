@@ -42,16 +42,20 @@ NOWHERE = Nowhere()
 
 
 class Addresses:
-    """Files of a server. `base`: its address, as whoever asks reaches it."""
+    """Files of a server. `base`: its address, as whoever asks reaches it. `path`: of a file."""
 
-    def __init__(self, base: Callable[[Scope], str]) -> None:
-        self._base = base
+    def __init__(
+        self,
+        base: Callable[[Scope], str],
+        path: Callable[[str], str] = lambda artifact_id: f"/v1/artifacts/{artifact_id}",
+    ) -> None:
+        self._base, self._path = base, path
 
     def keep(self, service: Service, job: Job) -> str | None:
         return None
 
     def of(self, artifact_id: str, scope: Scope) -> str | None:
-        return f"{self._base(scope).rstrip('/')}/v1/artifacts/{artifact_id}"
+        return self._base(scope).rstrip("/") + self._path(artifact_id)
 
 
 class PicturesHere:

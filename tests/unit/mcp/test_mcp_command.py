@@ -15,6 +15,7 @@ import anyio
 import httpx2
 import pytest
 import requests
+from kizy.orchestrator.api.links import FileLinks
 from kizy.orchestrator.api.server import make_api
 from kizy.orchestrator.cli import serve
 from kizy.orchestrator.settings import Settings
@@ -62,8 +63,9 @@ class Keys:
 @pytest.fixture
 def rest(served: Any, service: Any) -> str:
     """A Kizy server with a fake queue and the keys "kizy_ada" and "kizy_ben"; its address."""
-    app = make_api(service, Settings(), Keys(), parts=[serve._mcp(service)])
-    return served(app)
+    links = FileLinks()
+    parts = [serve._mcp(service, links)]
+    return served(make_api(service, Settings(), Keys(), parts=parts, links=links))
 
 
 def test_in_process_it_answers_and_opens_no_file_of_others(
@@ -189,7 +191,10 @@ def test_beside_the_rest_api_each_key_sees_its_own(rest: str, conversed: Any) ->
                 seen = await conversed(client, "job_status", job_id=drawn.facts["job_id"])
                 assert seen.failed is (name == "ben")
         link = drawn.facts["files"][0]["link"]
-        assert link == f"{rest}/v1/artifacts/{drawn.facts['files'][0]['id']}"
+        assert link.startswith(f"{rest}/v1/artifacts/{drawn.facts['files'][0]['id']}?")
+        # As a browser elsewhere would ask, without a key.
+        shown = requests.get(link, headers={"X-Forwarded-For": "10.0.0.1"}, timeout=LIMIT)
+        assert shown.headers["Content-Type"] == "image/png"
 
     anyio.run(have)
 
