@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,6 +31,19 @@ Prompt = Annotated[
 ]
 OptionalText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_PROMPT)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+
+
+def _encoding(value: str) -> str:
+    try:
+        codecs.lookup(value)
+        "a".encode(value)
+    except (LookupError, ValueError, TypeError):
+        raise ValueError("no text encoding of that name is known") from None
+    return value
+
+
+Encoding = Annotated[Name, AfterValidator(_encoding)]
+"""A text encoding by a name that Python knows, such as "shift_jis", "gbk" or "cp1251"."""
 
 
 def _number(value: Any) -> Any:
@@ -183,7 +198,10 @@ class GenerationRequest(Asked):
 
 
 class TrainingRequest(Asked):
-    """Pictures and a name that become a LoRA. `files`: pictures, folders, zips or videos."""
+    """Pictures and a name that become a LoRA. `files`: pictures, folders, zips or videos.
+
+    `captions_encoding`: of caption files that are no UTF-8; "auto": told by all of them together.
+    """
 
     files: Annotated[tuple[Name, ...], Field(min_length=1)]
     name: Name
@@ -196,6 +214,7 @@ class TrainingRequest(Asked):
     rank: Annotated[int, Field(ge=1, le=512)] | Auto = "auto"
     resolution: Annotated[int, Field(ge=64, le=4096)] | Auto = "auto"
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | Auto = "auto"
+    captions_encoding: Auto | Encoding = "auto"
     owner: Name = "local"
 
 

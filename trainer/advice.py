@@ -16,6 +16,10 @@ _NAMES = 3
 _TOGETHER = {
     "is animated: its first frame is used": "are animated: the first frame of each is used",
     "has several pages: the first is used": "have several pages: the first of each is used",
+    "has a caption of several lines: they are read as one": (
+        "have a caption of several lines: they are read as one"
+    ),
+    "has an empty caption file": "have an empty caption file",
 }
 
 
@@ -55,7 +59,7 @@ def advice(
         )
     said += _notes(notes)
     if lone_captions:
-        said.append(f"{_some(lone_captions, 'caption file')} without a picture of that name.")
+        said.append(f"{_some(lone_captions, 'caption file')} fit no picture by name: not used.")
     return said
 
 
@@ -105,6 +109,8 @@ def _notes(notes: Sequence[tuple[str, str]]) -> list[str]:
             said.append(f"{sources[0]} {note}.")
         elif note in _TOGETHER:
             said.append(f"{_some(sources, 'file')} {_TOGETHER[note]}.")
+        elif len(sources) > _NAMES:
+            said.append(f"{_some(sources, 'file')}: each {note}.")
         else:
             said += [f"{source} {note}." for source in sources]
     return said

@@ -18,6 +18,7 @@ from typing import IO
 
 from ..core.errors import InputError
 from .limits import Limits, stop_if
+from .zip_names import decoded
 
 _END = struct.Struct("<4s4H2LH")
 _END_SIGNATURE = b"PK\5\6"
@@ -36,7 +37,8 @@ _MADE_ON_UNIX = (3, 19)
 """Unix and macOS: their entries tell what kind of file they are."""
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _BLOCK = 1 << 20
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError,
+           UnicodeDecodeError)  # fmt: skip
 
 
 class Unreadable(Exception):  # noqa: N818 -- never leaves the trainer
@@ -61,13 +63,24 @@ def open_archive(path: Path, limits: Limits) -> zipfile.ZipFile:
         with path.open("rb") as file:
             _check_end(file, path, limits)
         return zipfile.ZipFile(path)
+    except UnicodeDecodeError as error:
+        message = f"{path.name} holds a name that is marked as UTF-8, and is none: pack it anew."
+        raise _unusable(message) from error
     except _DAMAGE as error:
         raise _unusable(f"{path.name} is no whole zip file: it is damaged or cut short.") from error
 
 
-def entries(archive: zipfile.ZipFile, path: Path, limits: Limits) -> list[Entry]:
-    """Its files. Raises InputError `archive_unusable` or `pictures_too_many`."""
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+def entries(
+    archive: zipfile.ZipFile,
+    path: Path,
+    limits: Limits,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Entry]:
+    """Its files. `tell`: told of names in old encodings, in words behind the archive's name.
+
+    Raises InputError `archive_unusable` or `pictures_too_many`.
+    """
+    infos = [info for info in archive.infolist() if not info.orig_filename.endswith("/")]
     if len(archive.infolist()) > limits.entries:
         raise _too_many(path, len(archive.infolist()), limits)
     packed = sum(info.compress_size for info in infos)
@@ -82,7 +95,15 @@ def entries(archive: zipfile.ZipFile, path: Path, limits: Limits) -> list[Entry]
         raise _unusable(f"{path.name} would unpack to {amount}: it may be made to fill a disk.")
     if infos and all(info.flag_bits & _ENCRYPTED for info in infos):
         raise _unusable(f"{path.name} is locked with a password.")
-    return [_entry(info) for info in infos]
+    names, note = decoded(infos)
+    if note is not None:
+        tell(note)
+    # Some programs of Windows write folders as empty files whose name ends with a backslash.
+    return [
+        Entry(info, name, _why_not(info, name))
+        for info, name in zip(infos, names, strict=True)
+        if not name.endswith("/") or info.file_size
+    ]
 
 
 def head(archive: zipfile.ZipFile, entry: Entry, length: int) -> bytes:
@@ -122,13 +143,9 @@ def _blocks(archive: zipfile.ZipFile, entry: Entry) -> Iterator[bytes]:
         raise Unreadable("is damaged inside the archive") from error
 
 
-def _entry(info: zipfile.ZipInfo) -> Entry:
-    # ZipInfo cuts names at a null byte; `orig_filename` is what stands in the archive.
-    name = info.orig_filename.replace("\\", "/")
-    return Entry(info, name, _why_not(info, name))
-
-
 def _why_not(info: zipfile.ZipInfo, name: str) -> str | None:
+    if not name.strip("./"):
+        return "has no name in the archive"
     if name.startswith("/") or _DRIVE.match(name) or "\0" in name:
         return "has a name that is not allowed in an archive"
     if ".." in PurePosixPath(name).parts:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from .archives import Unreadable
-from .intake import Content
-from .limits import Limits, stop_if
+from .limits import stop_if
 
 CaptionsFrom = Literal["files", "endpoint", "description", "mixed"]
 
@@ -20,12 +17,6 @@ DESCRIPTION_LETTERS = 300
 
 _FAILURES = 3
 """After so many failures in a row the captioner is asked no more."""
-
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 class CaptionFailed(Exception):  # noqa: N818 -- never leaves the trainer
@@ -100,16 +91,6 @@ def caption_all(
     return Captions(tuple(texts), come_from, complaint)
 
 
-def read_caption(content: Content, limits: Limits) -> str | None:
-    """The caption in a file, on one line; None if it is empty. Raises Unreadable."""
-    data = content.text(limits.caption_bytes + 1)
-    if len(data) > limits.caption_bytes:
-        raise Unreadable(f"is no caption: it is larger than {limits.caption_bytes // 1000} KB")
-    if b"\0" in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise Unreadable("is no text")
-    return one_line(_decoded(data), limits.caption_letters) or None
-
-
 def one_line(text: str, most: int) -> str:
     """Without control characters and double spaces, cut behind a word."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -129,13 +110,3 @@ def with_trigger(caption: str, trigger: str) -> str:
     # What was cut out leaves double commas and spaces behind.
     joined = re.sub(r"\s*,(?:\s*,)+", ",", joined)
     return " ".join(joined.split()).strip(" ,") if rest != caption[first.end() :] else joined
-
-
-def _decoded(data: bytes) -> str:
-    for mark, encoding in _BYTE_ORDER_MARKS:
-        if data.startswith(mark):
-            return data.decode(encoding, "replace")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")

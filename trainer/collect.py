@@ -12,7 +12,7 @@ from PIL import Image
 from ..core.files import sha256_of, storage_errors
 from . import videos
 from .archives import Unreadable
-from .captions import read_caption
+from .caption_files import CaptionFiles
 from .duplicates import BITS, Fingerprint, Seen, fingerprint
 from .intake import Item
 from .limits import Limits, stop_if
@@ -45,13 +45,20 @@ class Collector:
     `mirrored`: names of pictures that are mirrored copies of others, which stay.
     """
 
-    def __init__(self, folder: Path, limits: Limits, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits,
+        cancelled: Callable[[], bool],
+        captions: CaptionFiles | None = None,
+    ) -> None:
         self.kept: dict[int, Kept] = {}
         self.dropped: list[tuple[str, str]] = []
         self.notes: list[tuple[str, str]] = []
         self.mirrored: list[str] = []
         self._folder = folder
         self._limits = limits
+        self._captions = captions or CaptionFiles(limits)
         self._cancelled = cancelled
         self._seen = Seen()
         self._contents: dict[str, str] = {}
@@ -85,7 +92,7 @@ class Collector:
         if item.caption is None:
             return None
         try:
-            return read_caption(item.caption, self._limits)
+            return self._captions.read(item.caption, item.source)
         except Unreadable as error:
             self.notes.append((f"The caption file of {item.source}", str(error)))
             return None

@@ -19,6 +19,7 @@ from ..core.errors import EngineError, InputError
 from ..core.files import replacing, sha256_of, storage_errors
 from ..core.request import Frozen, TrainingRequest
 from .advice import advice
+from .caption_files import CaptionFiles
 from .captions import Captioner, CaptionsFrom, caption_all, one_line
 from .collect import NEARLY, Collector, Kept
 from .intake import Intake
@@ -114,7 +115,9 @@ def build(
         pictures.mkdir()
         progress(0.0, "looking at the files")
         intake.take(request.files, cancelled)
-        collector = Collector(pictures, limits, cancelled)
+        files = CaptionFiles(limits, request.captions_encoding)
+        told = files.look(item.caption for item in intake.items if item.caption is not None)
+        collector = Collector(pictures, limits, cancelled, files)
         _collect(intake, collector, limits, progress)
         if not collector.kept:
             raise _none(request, intake, collector)
@@ -136,10 +139,10 @@ def build(
             kept,
             described=bool(request.about) or captions.come_from != "description",
             resolution=request.resolution if isinstance(request.resolution, int) else None,
-            notes=collector.notes,
+            notes=[*intake.notes, *collector.notes, *files.notes],
             mirrored=collector.mirrored,
             duplicates=sum(why.startswith(NEARLY) for _, why in collector.dropped),
-            lone_captions=intake.lone_captions if own else (),
+            lone_captions=intake.lone_captions,
         )
         if trigger.lower() in {other.lower().strip() for other in taken}:
             warnings.append(f'Another of your LoRAs has the trigger "{trigger}", too.')
@@ -148,9 +151,9 @@ def build(
             examples=_examples(kept, captions.texts),
             dropped=tuple(
                 Dropped(source=source, why=why)
-                for source, why in (*intake.dropped, *collector.dropped)
+                for source, why in (*intake.dropped, *collector.dropped, *_left(intake.left))
             ),
-            warnings=(*warnings, *([captions.complaint] if captions.complaint else [])),
+            warnings=(*told, *warnings, *([captions.complaint] if captions.complaint else [])),
             captions_from=captions.come_from,
             bytes=sum(picture.file.stat().st_size for picture in kept),
         )
@@ -200,6 +203,14 @@ def _collect(intake: Intake, collector: Collector, limits: Limits, progress: Pro
         progress(0.02 + 0.68 * done / whole, f"reading {item.source}")
         collector.take(item)
         done += item.size
+
+
+def _left(names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """What systems leave in folders, in one line."""
+    if names:
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        which = "1 file or folder" if len(names) == 1 else f"{len(names):,} files or folders"
+        yield f"{which} ({shown})", "of the system: no pictures of yours"
 
 
 def _none(request: TrainingRequest, intake: Intake, collector: Collector) -> InputError:

@@ -13,18 +13,29 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, Self
 
 from ..core.errors import InputError, UnknownNameError
-from . import archives
+from . import archives, caption_lists
 from .archives import Entry, Unreadable
 from .limits import Limits, never, stop_if
-from .signatures import CAPTION_ENDINGS, HEAD, ending, is_junk, kind_of, shown, why_not
+from .pairing import pair, unused
+from .signatures import (
+    CAPTION_ENDINGS,
+    HEAD,
+    ending,
+    is_hidden,
+    is_junk,
+    kind_of,
+    shown,
+    why_not,
+)
 
 Cancelled = Callable[[], bool]
 
 _NESTED = "is an archive inside another folder or archive: hand it in by itself"
+_HIDDEN = "is hidden: its name begins with a dot"
 _LOCKED = "is a folder that cannot be read"
 _NOT_ZIP = "is an archive of another kind than zip: unpack it, or pack it as zip"
 
@@ -78,7 +89,18 @@ class ZipContent:
             temporary.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class ListedCaption:
+    """A caption out of a list of captions."""
+
+    data: bytes
+
+    def text(self, most: int) -> bytes:
+        return self.data[:most]
+
+
 Content = FileContent | ZipContent
+Caption = Content | ListedCaption
 
 
 @dataclass(frozen=True)
@@ -89,20 +111,23 @@ class Item:
     kind: Literal["picture", "video"]
     size: int
     content: Content
-    caption: Content | None = None
+    caption: Caption | None = None
 
 
 @dataclass
 class Intake:
     """Use as a context: archives stay open within it. `dropped`: (name, why) of what is not used.
 
-    `lone_captions`: caption files without a picture beside them.
+    `lone_captions`: caption files that no picture has. `left`: what systems leave in folders.
+    `notes`: (name, what is to be said of it).
     """
 
     limits: Limits = field(default_factory=Limits)
     items: list[Item] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
     lone_captions: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
     _alone: bool = False
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -158,15 +183,21 @@ class Intake:
                 relative = (below / name).as_posix()
                 path = Path(place, name)
                 mode = _mode(path, follow=False)
-                if mode is None or is_junk(relative):
-                    continue
                 source = relative if self._alone else f"{root}/{relative}"
-                if stat.S_ISLNK(mode):
+                if is_junk(
+                    f"{relative}/." if mode is not None and stat.S_ISDIR(mode) else relative
+                ):
+                    self.left.append(shown(source))
+                elif mode is None:
+                    self._drop(source, "cannot be read")
+                elif stat.S_ISLNK(mode):
                     self._drop(source, "is a link")
                 elif stat.S_ISDIR(mode):
                     kept.append(name)
                 elif not stat.S_ISREG(mode):
                     self._drop(source, "is no ordinary file")
+                elif is_hidden(relative):
+                    self._drop(source, _HIDDEN)
                 else:
                     found.append(_Listed(source, relative, FileContent(path), _size(path)))
             folders[:] = kept
@@ -175,39 +206,66 @@ class Intake:
     def _archive(self, path: Path) -> list[_Listed]:
         archive = self._stack.enter_context(archives.open_archive(path, self.limits))
         found: list[_Listed] = []
-        for entry in archives.entries(archive, path, self.limits):
+
+        def tell(note: str) -> None:
+            self.notes.append((path.name, note))
+
+        for entry in archives.entries(archive, path, self.limits, tell):
             source = entry.name if self._alone else f"{path.name}/{entry.name.lstrip('/')}"
-            if entry.why_not is not None:
+            if is_junk(entry.name):
+                self.left.append(shown(source))
+            elif entry.why_not is not None:
                 self._drop(source, entry.why_not)
-            elif not is_junk(entry.name):
+            elif is_hidden(entry.name):
+                self._drop(source, _HIDDEN)
+            else:
                 content = ZipContent(archive, entry)
                 found.append(_Listed(source, entry.name, content, entry.info.file_size))
         return sorted(found, key=_in_order)
 
     def _sort_out(self, files: list[_Listed], cancelled: Cancelled) -> None:
-        """Pictures and videos with the caption files beside them, by name."""
-        texts = {
-            file.place.lower(): file for file in files if ending(file.place) in CAPTION_ENDINGS
-        }
-        used: set[str] = set()
+        """Pictures and videos with their captions, by name."""
+        texts = {file.place: file for file in files if ending(file.place) in CAPTION_ENDINGS}
+        captions: dict[str, Caption] = {place: file.content for place, file in texts.items()}
+        lists: dict[str, list[str]] = {}
+        pictures: list[tuple[_Listed, Literal["picture", "video"]]] = []
         for file in files:
             stop_if(cancelled)
-            if file.place.lower() in texts:
-                continue
-            beside = next((name for name in _caption_names(file.place) if name in texts), None)
-            caption = texts[beside].content if beside is not None else None
-            if self._picture_or_video(file, caption) and beside is not None:
-                used.add(beside)
-        self.lone_captions += [
-            shown(file.source) for place, file in texts.items() if place not in used
-        ]
+            if ending(file.place) in caption_lists.ENDINGS:
+                lists[file.source] = self._list(file, captions)
+            elif ending(file.place) not in CAPTION_ENDINGS:
+                kind = self._picture_or_video(file)
+                if kind is not None:
+                    pictures.append((file, kind))
+        pairs = pair([file.place for file, _ in pictures], list(captions))
+        for file, kind in pictures:
+            beside = pairs.get(file.place)
+            caption = captions[beside] if beside is not None else None
+            self.items.append(Item(shown(file.source), kind, file.size, file.content, caption))
+        self.lone_captions += [shown(texts[place].source) for place in unused(texts, pairs)]
+        for source, places in lists.items():
+            left = len(unused(places, pairs))
+            if left:
+                self.notes.append((shown(source), f"has {left:,} captions that fit no picture"))
 
-    def _picture_or_video(self, file: _Listed, caption: Content | None) -> bool:
+    def _list(self, file: _Listed, captions: dict[str, Caption]) -> list[str]:
+        """The places of the captions in a list of them, which are added to `captions`."""
+        try:
+            data = file.content.text(caption_lists.MAX_BYTES + 1)
+            found = dict(caption_lists.captions_in(file.place, data))
+        except Unreadable as error:
+            self._drop(file.source, str(error))
+            return []
+        for place, text in found.items():
+            captions.setdefault(place, ListedCaption(text))
+        return list(found)
+
+    def _picture_or_video(self, file: _Listed) -> Literal["picture", "video"] | None:
         try:
             head = file.content.head()
         except Unreadable as error:
             self._drop(file.source, str(error))
-            return False
+            return None
         kind = kind_of(file.place, head)
         most = self.limits.video_bytes if kind == "video" else self.limits.picture_bytes
         if kind == "archive":
@@ -217,9 +275,8 @@ class Intake:
         elif file.size > most:
             self._drop(file.source, f"is larger than {most // 1_000_000:,} MB")
         else:
-            self.items.append(Item(shown(file.source), kind, file.size, file.content, caption))
-            return True
-        return False
+            return kind
+        return None
 
     def _drop(self, source: str, why: str) -> None:
         self.dropped.append((shown(source), why))
@@ -250,14 +307,6 @@ def _with_captions(files: list[_Listed]) -> list[_Listed]:
                     named.add(str(text))
                     found.append(_Listed(text.name, str(text), FileContent(text), 0))
     return found
-
-
-def _caption_names(place: str) -> Iterator[str]:
-    """Where the caption of a file may stand: "a.txt" or "a.png.txt" for "a.png"."""
-    path = PurePosixPath(place.lower().replace("\\", "/"))
-    for end in CAPTION_ENDINGS:
-        for name in (path.with_suffix(end), path.with_name(path.name + end)):
-            yield str(name)
 
 
 def _is_zip(path: Path) -> bool:

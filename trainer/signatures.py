@@ -52,6 +52,8 @@ _REASONS = {
     ".clip": "is a Clip Studio file: save it as PNG",
     ".afphoto": "is an Affinity file: save it as PNG",
     ".pdf": "is a PDF: save its pages as PNG",
+    ".toml": "is a settings file: its captions are not read",
+    ".npz": "is a cache of another trainer: it is made anew",
     **dict.fromkeys(
         ".dng .cr2 .cr3 .nef .nrw .arw .orf .rw2 .raf .pef .srw".split(),
         "is a raw photo: save it as JPEG or PNG",
@@ -105,16 +107,23 @@ def ending(name: str) -> str:
 
 
 def is_junk(name: str) -> bool:
-    """Whether it is something that systems leave in folders, passed over without a word.
+    """Whether it is something that systems leave in folders, which is only counted.
 
     `name`: the path below the folder or archive, with slashes.
     """
-    parts = PurePosixPath(name).parts
-    hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
-    return hidden or any(part.lower() in _JUNK for part in parts)
+    *above, last = PurePosixPath(name).parts or ("",)
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in above)
+    left = last.startswith(("._", ".git", ".DS_Store")) or last in _HIDDEN
+    return hidden or left or any(part.lower() in _JUNK for part in (*above, last))
 
 
-_JUNK = ("__macosx", "thumbs.db", "desktop.ini", "@eadir")
+def is_hidden(name: str) -> bool:
+    """Whether the file's own name begins with a dot."""
+    return PurePosixPath(name).name.startswith(".")
+
+
+_JUNK = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin")
+_HIDDEN = (".localized", ".directory", ".nomedia", ".cache", ".git", ".ipynb_checkpoints", ".venv")
 
 
 def shown(name: str) -> str:

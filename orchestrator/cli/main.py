@@ -190,6 +190,9 @@ def train(
     resolution: Annotated[str, typer.Option(help="Pixels of a square's side.")] = "auto",
     quality: Annotated[str, typer.Option(help="draft, balanced or best.")] = "balanced",
     seed: Annotated[str, typer.Option(help="Number; the same seed trains the same.")] = "auto",
+    captions_encoding: Annotated[
+        str, typer.Option(help="Of caption files that are no UTF-8: shift_jis, gbk, cp1251, ...")
+    ] = "auto",
     resume: Annotated[
         bool,
         typer.Option(
@@ -218,6 +221,7 @@ def train(
         "resolution": resolution,
         "quality": quality,
         "seed": seed,
+        "captions_encoding": captions_encoding,
     }
     page.train(page.request_values(options), page.Wish(resume, dry_run, yes, json_, debug))
 

@@ -32,7 +32,8 @@ from .outcome import FailedError
 from .told import document, line, plural, shown
 from .train_view import TrainingView
 
-_DECIDED = ("goal", "base", "engine", "steps", "rank", "resolution", "seed")
+_DECIDED = ("goal", "base", "engine", "steps", "rank", "resolution", "seed",
+            "captions_encoding")  # fmt: skip
 """Options that a training which goes on has decided already."""
 
 
@@ -139,9 +140,9 @@ def _is_text(name: str) -> bool:
 
 
 def _found(values: dict[str, Any], trainer: Trainer) -> RunFolder:
-    changed = [name for name in _DECIDED if values[name] != "auto"]
+    changed = [name for name in _DECIDED if values.get(name, "auto") != "auto"]
     if changed or values["quality"] != "balanced":
-        option = changed[0] if changed else "quality"
+        option = changed[0].replace("_", "-") if changed else "quality"
         message = f"A training that goes on keeps what was decided: --{option} changes nothing."
         raise InputError("request_invalid", message, fix="Leave it out, or train anew.")
     files = values["files"]

@@ -245,6 +245,10 @@ class Train(Arguments):
     steps: Annotated[
         int | None, Field(ge=1, le=100_000, description="Training steps. Better left out.")
     ] = None
+    captions_encoding: Annotated[
+        Name | None,
+        Field(description="Of caption files that are no UTF-8, such as shift_jis. Left out, told."),
+    ] = None
 
 
 class FindLoras(Arguments):

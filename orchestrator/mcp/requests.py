@@ -59,6 +59,7 @@ def training_request(wanted: Train, pictures: GivenPictures) -> TrainingRequest:
         "base": _name(wanted.base),
         "quality": wanted.quality,
         "steps": _or_auto(wanted.steps),
+        "captions_encoding": _or_auto(wanted.captions_encoding),
     }
     return parse_request(TrainingRequest, values)
 

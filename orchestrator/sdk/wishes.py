@@ -82,6 +82,7 @@ class TrainingWishes(TypedDict, total=False):
     rank: int | Literal["auto"]
     resolution: int | Literal["auto"]
     seed: int | Literal["auto"]
+    captions_encoding: str
     owner: str
 
 

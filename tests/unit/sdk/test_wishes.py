@@ -104,3 +104,15 @@ def test_deadlines_have_zones() -> None:
     assert plain is not None and plain.tzinfo is not None
     given = wishes.moment(timedelta(seconds=10))
     assert given is not None and given > datetime.now(UTC)
+
+
+def test_the_encoding_of_captions_is_one_that_there_is() -> None:
+    def training(encoding: str):
+        wish = {"captions_encoding": encoding}
+        return wishes.training("cat.zip", "Mimi", wish, lambda file: file.id)
+
+    assert training("gbk").captions_encoding == "gbk"
+    for none in ("klingon", "base64", "a\0"):
+        with pytest.raises(InputError) as refused:
+            training(none)
+        assert refused.value.code == "request_invalid"

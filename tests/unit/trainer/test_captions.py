@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from kizy.core.errors import CancelledError
 from kizy.trainer.archives import Unreadable
-from kizy.trainer.captions import CaptionFailed, Captions, caption_all, read_caption, with_trigger
+from kizy.trainer.caption_files import CaptionFiles
+from kizy.trainer.captions import CaptionFailed, Captions, caption_all, with_trigger
 from kizy.trainer.intake import FileContent
 from kizy.trainer.limits import Limits, never
 
@@ -103,7 +104,8 @@ def test_captioning_can_be_cancelled() -> None:
         ("Kätzchen".encode(), "Kätzchen"),
         ("Kätzchen".encode("utf-8-sig"), "Kätzchen"),
         ("Kätzchen".encode("utf-16"), "Kätzchen"),
-        ("Kätzchen".encode("cp1252"), "Kätzchen"),
+        ("Kätzchen".encode("utf-16-le"), "Kätzchen"),
+        ("猫".encode("utf-32"), "猫"),
         (b"\x1b[31mred\x07", "[31mred"),
         (b" \n ", None),
     ],
@@ -113,15 +115,15 @@ def test_caption_files_are_read_whatever_wrote_them(
 ) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(data)
-    assert read_caption(FileContent(path), Limits()) == wanted
+    assert CaptionFiles(Limits()).read(FileContent(path), "a") == wanted
 
 
 def test_endless_captions_are_cut_behind_a_word_and_huge_files_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("word " * 1000)
-    assert read_caption(FileContent(path), Limits(caption_letters=12)) == "word word"
+    assert CaptionFiles(Limits(caption_letters=12)).read(FileContent(path), "a") == "word word"
     with pytest.raises(Unreadable):
-        read_caption(FileContent(path), Limits(caption_bytes=4999))
+        CaptionFiles(Limits(caption_bytes=4999)).read(FileContent(path), "a")
     path.write_bytes(b"PK\0\0")
     with pytest.raises(Unreadable):
-        read_caption(FileContent(path), Limits())
+        CaptionFiles(Limits()).read(FileContent(path), "a")

@@ -321,3 +321,28 @@ def test_the_file_of_the_data_set_is_plain_json(tmp_path: Path) -> None:
     values = json.loads((tmp_path / "run" / "dataset.json").read_text(encoding="utf-8"))
     assert values["trigger"] == "mimicat"
     assert values["examples"][0]["source"] == "0.png"
+
+
+def test_captions_in_an_old_encoding_are_learned_as_they_were_written(tmp_path: Path) -> None:
+    texts = ("窓辺に立つ少女、長い髪、笑顔", "赤いドレス、青い背景", "海辺の夕日、表情")
+    captions = {f"{n}.txt": text.encode("cp932") for n, text in enumerate(texts)}
+    data = build(request(zipped(tmp_path / "a.zip", {**photos(3), **captions})), tmp_path / "run")
+    assert [example.caption for example in data.examples] == [f"mimicat, {x}" for x in texts]
+    assert any("Shift-JIS" in text and texts[0] in text for text in data.warnings)
+
+
+def test_captions_that_may_be_anything_are_told_and_not_learned(tmp_path: Path) -> None:
+    files = {**photos(2), "0.txt": "表".encode("cp932")}
+    archive = zipped(tmp_path / "a.zip", files)
+    data = build(request(archive), tmp_path / "run")
+    assert [example.caption for example in data.examples] == ["mimicat, a tabby"] * 2
+    assert "--captions-encoding" in data.warnings[0]
+    said = build(request(archive, captions_encoding="shift_jis"), tmp_path / "again")
+    assert said.examples[0].caption == "mimicat, 表"
+
+
+def test_captions_that_fit_no_picture_are_counted_even_if_none_fits(tmp_path: Path) -> None:
+    files = {**photos(2), "x.txt": b"X", "y.txt": b"Y", "__MACOSX/._0.png": b"junk"}
+    data = build(request(zipped(tmp_path / "a.zip", files)), tmp_path / "run")
+    assert any(text.startswith("2 caption files (x.txt, y.txt)") for text in data.warnings)
+    assert "1 file or folder (__MACOSX/._0.png)" in dropped(data)

@@ -191,3 +191,11 @@ def test_a_locked_folder_is_named(tmp_path: Path) -> None:
     (folder / "locked").chmod(0o755)
     assert names(intake) == ["a.png"]
     assert intake.dropped == [("locked", "is a folder that cannot be read")]
+
+
+def test_what_systems_leave_is_counted_and_hidden_files_are_named(tmp_path: Path) -> None:
+    folder = lay(tmp_path / "f", "a.png", ".hidden.png", "._a.png", "__MACOSX/x.png")
+    intake = taken(folder)
+    assert names(intake) == ["a.png"]
+    assert intake.dropped == [(".hidden.png", "is hidden: its name begins with a dot")]
+    assert sorted(intake.left) == ["._a.png", "__MACOSX"]
