@@ -127,7 +127,7 @@ class LoraShelf:
 def listed_name(path: Path, listed: Iterable[str]) -> str:
     """A file as ComfyUI's lists name it: by its path below one of the folders."""
     ends = (name for name in listed if path.as_posix().endswith("/" + name.replace("\\", "/")))
-    return next(ends, path.name)
+    return max(ends, key=len, default=path.name)
 
 
 @lru_cache(maxsize=1)

@@ -12,29 +12,21 @@ from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from ..catalog.family import Family, family
-from ..catalog.lookup import is_path
-from ..catalog.loras import file_sha256, read_lora
-from ..catalog.models import STARTER, STARTER_FILE, ModelEntry, model_at, named_model
-from ..catalog.safetensors_header import is_file
+from ..catalog.loras import file_sha256
+from ..catalog.models import STARTER_FILE, ModelEntry
 from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
 from ..core.errors import InputError, KizyError, UnknownNameError
 from ..core.job import Event, new_job_id
 from ..core.picture_files import read_plan
 from ..core.plan import (
-    ImproveStage,
     ModelFile,
     Plan,
-    PlannedLora,
-    PlannedMask,
-    PlannedStart,
-    Reason,
-    Stage,
 )
 from ..core.request import GenerationRequest
 from ..core.version import VERSION
 from .comfy_side import ComfySide
-from .embedded_offer import EmbeddedOffer, drawable
+from .embedded_offer import EmbeddedOffer
 from .engines.base import COMFYUI, EMBEDDED, Engine, Handle, SavedArtifacts
 from .planner import (
     Choices,
@@ -45,7 +37,9 @@ from .planner import (
     refuse_unavailable,
 )
 from .planning.models import Chosen
+from .planning.replay import found_again
 from .planning.resolve import without_tags
+from .planning.told_files import is_same
 from .settings import Settings, load_settings
 from .shelf import Shelf
 from .storage.inputs import InputFolder
@@ -239,61 +233,12 @@ class App:
 
         Raises PictureError, UnknownNameError, ModelFileError.
         """
-        plan = read_plan(path)
-        changes: dict[str, object] = {}
-        # A server finds its own files by the names in the Plan.
-        found = _still_there if plan.engine == COMFYUI else self._find_lora
-        changes["loras"] = tuple(found(lora) for lora in plan.loras)
-        if plan.engine != COMFYUI and plan.family == STARTER and plan.model.path is None:
-            now = file_sha256(STARTER_FILE)
-            if plan.model.sha256 not in (None, now):
-                why = "the starter was trained on since this was drawn: the picture will differ"
-                note = Reason(choice="model", value="note", why=why)
-                changes["reasons"] = (*plan.reasons, note)
-            changes["model"] = plan.model.model_copy(update={"sha256": now})
-        elif plan.engine != COMFYUI:
-            # The path comes out of a file: what lies there is checked like any other model. A
-            # picture from a server names no path.
-            lay = told_path(plan.model.path)
-            there = lay is not None and lay.is_dir()
-            entry = drawable(model_at(lay) if lay and there else named_model(plan.model.name))
-            changes["model"] = plan.model.model_copy(update={"path": str(entry.path)})
-        if plan.start is not None:
-            picture = self._inputs.find(plan.start.picture)
-            changes["start"] = PlannedStart(picture=picture, strength=plan.start.strength)
-        if plan.mask is not None:
-            picture = self._inputs.find(plan.mask.picture)
-            changes["mask"] = PlannedMask(picture=picture, feather=plan.mask.feather)
-        changes["stages"] = tuple(self._find_mask(stage) for stage in plan.stages)
-        changes["controls"] = tuple(
-            control.model_copy(update={"picture": self._inputs.find(control.picture)})
-            for control in plan.controls
-        )
-        return plan.model_copy(update=changes)
+        return found_again(read_plan(path), self._inputs, self._lora_named)
 
-    def _find_mask(self, stage: Stage) -> Stage:
-        if not isinstance(stage, ImproveStage) or stage.mask is None:
-            return stage
-        return stage.model_copy(update={"mask": self._inputs.find(stage.mask)})
-
-    def _find_lora(self, planned: PlannedLora) -> PlannedLora:
-        entry = read_lora(self._lora_path(planned.file))
-        if planned.file.sha256 is not None and entry.sha256() != planned.file.sha256:
-            message = f'The LoRA "{entry.name}" is not the file that this was drawn with.'
-            raise UnknownNameError("lora_unknown", message)
-        file = planned.file.model_copy(update={"path": str(entry.path)})
-        return planned.model_copy(update={"file": file})
-
-    def _lora_path(self, file: ModelFile) -> Path:
-        """Where it lay when the picture was drawn, else where one of that name lies now.
-
-        Raises UnknownNameError `lora_unknown`, InputError `name_ambiguous`.
-        """
-        lay = told_path(file.path)
-        if lay is not None and is_same(lay, file.sha256):
-            return lay
+    def _lora_named(self, file: ModelFile) -> Path:
+        """Of the LoRAs of a Plan's name, the one with its content, else the only one."""
         with self._planning:
-            found = self.shelf.find(file.name) if not is_path(file.name) else ()
+            found = self.shelf.find(file.name)
         if not found:
             raise UnknownNameError("lora_unknown", f'No LoRA is called "{file.name}".')
         same = [path for path in found if is_same(path, file.sha256)]
@@ -422,29 +367,6 @@ def _pictures(request: GenerationRequest) -> Iterator[str]:
     given += [control.picture for control in request.controls]
     given += [asked.mask for asked in request.improve]
     yield from dict.fromkeys(path for path in given if path is not None)
-
-
-def told_path(text: str | None) -> Path | None:
-    """A path that a Plan in a file tells, if looking there asks no other machine.
-
-    The file may come from a stranger: Windows tells who asks to whoever owns `\\\\HOST\\SHARE`.
-    """
-    if not text or "\0" in text or text.startswith(("\\\\", "//")):
-        return None
-    return Path(text)
-
-
-def is_same(path: Path, sha256: str | None) -> bool:
-    """Whether a file is there and has the content that a Plan tells."""
-    return sha256 is not None and is_file(path) and file_sha256(path) == sha256
-
-
-def _still_there(planned: PlannedLora) -> PlannedLora:
-    """A LoRA that goes to a server from here, if it is the very file that was drawn with."""
-    path = told_path(planned.file.path)
-    if path is None or not is_same(path, planned.file.sha256):
-        return planned.model_copy(update={"file": planned.file.model_copy(update={"path": None})})
-    return planned
 
 
 def _may_have_come(error: KizyError) -> bool:

@@ -37,6 +37,7 @@ class ComfyOffer:
 
     def __init__(self, servers: Sequence[Server], preferred: str | None, shelf: Shelf) -> None:
         self.servers, self._preferred, self._shelf = servers, preferred, shelf
+        self._there: LorasThere | None = None
         self._names = sorted({name for server in servers for name in model_names(server.facts)})
 
     def model(self, request: GenerationRequest) -> tuple[ModelEntry, str]:
@@ -58,7 +59,7 @@ class ComfyOffer:
     def chosen(self, request: GenerationRequest) -> Chosen:
         """The model that the rule picks for a request, and why no other."""
         models = [model for server in self.servers for model in on_server(server)]
-        families = families_of(request, self._shelf, self._lora_cards())
+        families = families_of(request, self._shelf, self._lora_cards)
         return pick(request, models, lora_families=families)
 
     def loras(
@@ -75,8 +76,7 @@ class ComfyOffer:
         receiving = any(takes_loras(server.facts) for server in self.servers)
         if not listed and not named and not receiving:
             return LoraChoices()
-        there = LorasThere.of(self._shelf.library().cards, self._lora_cards(), listed)
-        sent = there.missing if receiving else frozenset()
+        there = self._loras_there(receiving=receiving)
         meant: dict[str, str] = {}
         others: dict[str, str] = {}
         if not receiving:
@@ -84,12 +84,12 @@ class ComfyOffer:
         for choice in named_in(request):
             if path_of(choice.name) is not None:
                 continue
-            found = there.find(choice.name, model.family, sent)
+            found = there.find(choice.name, model.family)
             if isinstance(found, Card):
                 meant[choice.name] = found.key
             else:
                 others[choice.name] = found
-        taken = there.taken(sent)
+        sent, taken = there.sent, there.taken
         reach = Reach(there.names, others, sent, receiving, there.cards, meant, taken)
         return choose(request, model, self._shelf, reach, style=style)
 
@@ -100,7 +100,21 @@ class ComfyOffer:
             name for s in self.servers for name in s.facts.choices("LoraLoader", "lora_name")
         )
 
-    def _lora_cards(self) -> list[Card]:
+    def _loras_there(self, *, receiving: bool) -> LorasThere:
+        """Kept until the library is another one."""
+        own = self._shelf.library().cards
+        if self._there is None or self._there.own is not own:
+            sizes: dict[str, set[int]] = {}
+            for server in self.servers:
+                for name, stamp in server.files.get("loras", {}).items():
+                    sizes.setdefault(name, set()).add(stamp.size)
+            self._there = LorasThere.of(
+                own, self._lora_cards, self._loras, receiving=receiving, sizes=sizes
+            )
+        return self._there
+
+    @cached_property
+    def _lora_cards(self) -> tuple[Card, ...]:
         """Cards of the files that servers list; of one name, the first."""
         wanted = {name.replace("\\", "/"): name for name in self._loras}
         found: dict[str, Card] = {}
@@ -109,7 +123,7 @@ class ComfyOffer:
                 name = wanted.get(name_on_server(card) or "")
                 if name is not None and name not in found:
                     found[name] = card.model_copy(update={"key": BEGIN + name})
-        return list(found.values())
+        return tuple(found.values())
 
     def engine(self, facts: Family, model: ModelEntry) -> EngineFacts:
         """What there is on any of the servers: a picture goes to one that has all it needs.

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..catalog.lookup import is_path
 from ..core.errors import PictureError
 from ..core.picture_files import read_plan
-from ..core.plan import Plan
+from ..core.plan import ModelFile, Plan
+from .planning.told_files import told_lora, told_model
 
 SAID_OF_FACES = "a face"
 SAID_OF_A_MASK = "a detailed picture"
@@ -76,19 +78,30 @@ def as_drawn(picture: Path, *, here: bool = True) -> dict[str, Any]:
 
 
 def told_by(plan: Plan, *, here: bool) -> dict[str, Any]:
-    """What was drawn, in the words of a request; `here` as for `as_drawn`."""
+    """What was drawn, in the words of a request; `here` as for `as_drawn`.
+
+    The Plan may be a stranger's: a path counts only where what was drawn with lies there, and a
+    name that is a path is none.
+    """
+    named = (
+        (_name(lora.file, told_lora(lora.file) if here else None), lora) for lora in plan.loras
+    )
     loras = [
-        {
-            "name": (lora.file.path if here else None) or lora.file.name,
-            "model_weight": lora.model_weight,
-            "clip_weight": lora.clip_weight,
-        }
-        for lora in plan.loras
+        {"name": name, "model_weight": lora.model_weight, "clip_weight": lora.clip_weight}
+        for name, lora in named
+        if name is not None
     ]
+    model = _name(plan.model, told_model(plan.model) if here else None)
     return {
         "prompt": plan.request_prompt,
         "negative": plan.negative,
-        "model": (plan.model.path if here else None) or plan.model.name,
+        "model": model or "auto",
         "loras": loras or "none",
         "style": plan.style or "auto",
     }
+
+
+def _name(file: ModelFile, lies: Path | None) -> str | None:
+    if lies is not None:
+        return str(lies)
+    return None if is_path(file.name) else file.name

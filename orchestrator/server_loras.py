@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -53,48 +55,66 @@ class LorasThere:
     """The LoRAs of servers beside those of this machine.
 
     `names`: key of a card -> how servers list it. `cards`: of files that lie there alone.
-    `missing`: keys of cards of this machine that no server lists. `listed`: all that servers list.
+    `sent`: keys of cards of this machine that no server lists, and that are sent to one first.
+    `listed`: all that servers list.
     """
 
     own: tuple[Card, ...]
     names: Mapping[str, str]
     cards: tuple[Card, ...]
-    missing: frozenset[str]
+    sent: frozenset[str]
     listed: tuple[str, ...]
 
     @classmethod
-    def of(cls, own: Sequence[Card], there: Iterable[Card], listed: Iterable[str]) -> LorasThere:
-        """`own`: this machine's cards; `there`: those that servers tell, by the names of lists."""
+    def of(
+        cls,
+        own: tuple[Card, ...],
+        there: Iterable[Card],
+        listed: Iterable[str],
+        *,
+        receiving: bool,
+        sizes: Sizes = MappingProxyType({}),
+    ) -> LorasThere:
+        """`own`: this machine's cards; `there`: those that servers tell, by the names of lists.
+
+        `receiving`: whether a server takes LoRAs in. `sizes`: of the listed files, where known.
+        """
         listed = tuple(dict.fromkeys(listed))
-        names = keys_on(listed, own)
+        names = keys_on(listed, own, sizes)
         known = set(names.values())
         cards = tuple(card for card in there if name_on_server(card) not in known)
         missing = frozenset(card.key for card in own if card.key not in names)
+        sent = missing if receiving else frozenset()
         names |= {card.key: name_on_server(card) or "" for card in cards}
-        return cls(tuple(own), names, cards, missing, listed)
+        return cls(own, names, cards, sent, listed)
 
-    def taken(self, sent: Collection[str]) -> frozenset[str]:
+    @cached_property
+    def taken(self) -> frozenset[str]:
         """File names (lower case, without extension) that do not tell which file is sent."""
-        many = Counter(_stem(file_of(card)) for card in self.own if card.key in sent)
+        many = Counter(_stem(file_of(card)) for card in self.own if card.key in self.sent)
         several = {name for name, count in many.items() if count > 1}
         return frozenset({*map(_stem, self.listed), *several})
 
-    def find(self, name: str, family: str | None, sent: Collection[str]) -> Card | str:
+    @cached_property
+    def _cards(self) -> Mapping[str, Card]:
+        """Those that can be drawn with, by key."""
+        own = [card for card in self.own if card.key in self.names or card.key in self.sent]
+        return {card.key: card for card in (*own, *self.cards)}
+
+    @cached_property
+    def _known(self) -> Names:
+        unread = set(self.listed) - set(self.names.values())
+        files = (Listed(key=file, file=file) for file in self.listed if file in unread)
+        of_cards = (listed_card(card, self.names.get(key)) for key, card in self._cards.items())
+        return Names((*of_cards, *files))
+
+    def find(self, name: str, family: str | None) -> Card | str:
         """What a name means: a card, or the name of a file that Kizy has not read.
 
-        `family`: of the model, whose LoRAs go before others of the name. `sent`: keys of cards that
-        can be sent to a server. Raises UnknownNameError `lora_unknown`, InputError
-        `name_ambiguous`.
+        `family`: of the model, whose LoRAs go before others of the name. Raises UnknownNameError
+        `lora_unknown`, InputError `name_ambiguous`.
         """
-        own = [card for card in self.own if card.key in self.names or card.key in sent]
-        cards = {card.key: card for card in (*own, *self.cards)}
-        unread = set(self.listed) - set(self.names.values())
-        known = Names(
-            (
-                *(listed_card(card, self.names.get(card.key)) for card in cards.values()),
-                *(Listed(key=file, file=file) for file in self.listed if file in unread),
-            )
-        )
+        cards, known = self._cards, self._known
         found = known.find(name)
         if not found:
             hint = nearest(name, (stem(file) for file in self.listed))
@@ -109,12 +129,17 @@ class LorasThere:
         return cards.get(first.key, first.file)
 
 
-def keys_on(listed: Iterable[str], cards: Iterable[Card]) -> dict[str, str]:
+Sizes = Mapping[str, Collection[int]]
+"""Name of a server's file -> its size in bytes, on each server that tells it."""
+
+
+def keys_on(
+    listed: Iterable[str], cards: Iterable[Card], sizes: Sizes = MappingProxyType({})
+) -> dict[str, str]:
     """Key of each card that a server lists -> its name there.
 
-    A server tells no more of a file than where it lies below its folder: the same place below a
-    folder here decides, then the end of the path. The file's name alone does where no other file
-    has it, here or there.
+    The same place below a folder here decides, then the end of the path. The file's name alone does
+    where no other file has it, here or there. Of another size it is another file.
     """
     names: dict[str, list[str]] = {}
     for name in dict.fromkeys(listed):
@@ -126,15 +151,21 @@ def keys_on(listed: Iterable[str], cards: Iterable[Card]) -> dict[str, str]:
     for name_alone, mine in here.items():
         there = names.get(name_alone, ())
         for card in mine:
-            name = _same_place(card, there)
+            name = _same_place(card, [x for x in there if _may_be(card, x, sizes)])
             if name is not None:
                 found[card.key] = name
         taken = {_slashes(name) for name in found.values()}
-        left = [card for card in mine if card.key not in found]
         free = {_slashes(name): name for name in there if _slashes(name) not in taken}
-        if len({file_of(card) for card in left}) == 1 and len(free) == 1 and not _several(mine):
-            found |= {card.key: name for card in left for name in free.values()}
+        if len(free) == 1 and not _several(mine):
+            (name,) = free.values()
+            left = (card for card in mine if card.key not in found)
+            found |= {card.key: name for card in left if _may_be(card, name, sizes)}
     return found
+
+
+def _may_be(card: Card, name: str, sizes: Sizes) -> bool:
+    known = sizes.get(name, ())
+    return not known or card.size == 0 or card.size in known
 
 
 def _same_place(card: Card, there: Sequence[str]) -> str | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
+from ...catalog.lookup import Listed, Names
 from ...core.errors import UnknownNameError, nearest
 from ..service import (
     FamilyInfo,
@@ -89,10 +90,11 @@ def list_models(asking: Asking) -> Response:
 def show_model(name: str, asking: Asking) -> Response:
     """As OpenAI's clients ask for one model."""
     found = {one.name: one for one in asking.service.models()}
-    if name not in found:
+    known = Names(Listed(key=one, file=one) for one in found).the(name, "model")
+    if known is None:
         message = f'No model is called "{name[:200]}". {nearest(name[:200], found)}'.strip()
         raise Refused(UnknownNameError("model_unknown", message), 404)
-    return answer(_as_openai(found[name]))
+    return answer(_as_openai(found[known.key]))
 
 
 @router.get(

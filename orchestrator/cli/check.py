@@ -12,11 +12,12 @@ from rich.text import Text
 
 from ...catalog.card import Card
 from ...catalog.family import load_families
+from ...catalog.lookup import is_path
 from ...catalog.lora_names import TEXT_ENCODERS, parts
 from ...catalog.models import find_model
 from ...catalog.offer import in_bytes, memory_fit
 from ...catalog.reading import Reader, Reading
-from ...catalog.safetensors_header import Header, is_file, read_header
+from ...catalog.safetensors_header import MODEL_SUFFIXES, Header, is_file, read_header
 from ...catalog.scan import Found, Tensors, finished, look
 from ...catalog.sidecars import sidecar_names
 from ...core.errors import ModelFileError, UnknownNameError, nearest
@@ -131,15 +132,18 @@ def check_model(file: str, *, as_json: bool) -> None:
 
 
 def _lora_path(file: str) -> Path:
-    """A file by its path, or one of the library by its name."""
+    """A file by its path, or one of the library by its name.
+
+    Raises UnknownNameError `file_missing` or `lora_unknown`, InputError `name_ambiguous`.
+    """
     path = Path(file)
     if is_file(path):
         return path.absolute()
     shelf = Shelf(load_settings())
     found = shelf.find(file)
     if found:
-        return found[0]
-    if path.suffix or "/" in file or "\\" in file:
+        return shelf.only(found, file)
+    if path.suffix.lower() in MODEL_SUFFIXES or is_path(file) or "/" in file or "\\" in file:
         raise UnknownNameError("file_missing", f"There is no file {file}.")
     hint = nearest(file, (record.path.stem for record in shelf.files()))
     raise UnknownNameError("lora_unknown", f'No LoRA is called "{file}". {hint}'.strip())

@@ -6,7 +6,6 @@ from typing import Any
 
 from ...catalog.lookup import is_path
 from ...core.errors import InputError
-from ...core.plan import Plan
 from ...core.request import GenerationRequest, TrainingRequest, parse_request
 from ..improving import improvements, improving, told_by
 from .arguments import Edit, Improve, LoraWish, Manner, Means, Train, Wanted
@@ -40,7 +39,7 @@ def improve_request(wanted: Improve, pictures: GivenPictures) -> GenerationReque
     values = improving(
         given.id,
         improvements([what], wanted.amount, wanted.parts),
-        _drawn_from(given.plan) if given.plan is not None else {},
+        told_by(given.plan, here=False) if given.plan is not None else {},
         prompt=wanted.prompt or "auto",
         model=means["model"],
         loras=means["loras"] if wanted.loras or not wanted.auto_loras else None,
@@ -93,15 +92,6 @@ def _loras(wishes: tuple[LoraWish, ...], *, auto: bool) -> Any:
         return "auto" if auto else "none"
     named = [{"name": _name(wish.name), "model_weight": _or_auto(wish.weight)} for wish in wishes]
     return [*named, {"name": "auto"}] if auto else named
-
-
-def _drawn_from(plan: Plan) -> dict[str, Any]:
-    """How a picture was drawn. Anybody can write a Plan into one: it may name no paths either."""
-    kept = tuple(lora for lora in plan.loras if not is_path(lora.file.name))
-    told = told_by(plan.model_copy(update={"loras": kept}), here=False)
-    if is_path(plan.model.name):
-        del told["model"]
-    return told
 
 
 def _name(text: str | None) -> str:

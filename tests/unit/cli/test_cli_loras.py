@@ -63,6 +63,31 @@ def test_broken_files_are_listed_with_the_reason(kizy, ink: Path, broken: Path) 
     assert "1 LoRA," in outcome.words and "1 cannot be used" in outcome.words
 
 
+def test_what_one_training_left_behind_is_one_entry_with_versions(
+    kizy, folder: Path, write
+) -> None:
+    for end in ("", "-000010", "-000020"):
+        write(folder / f"mystyle{end}.safetensors", ss_output_name="mystyle")
+    lines = kizy("loras").out.splitlines()
+    names = [line.split("  ")[0] if line[0] != " " else line.split("   ")[0] for line in lines[1:4]]
+    assert names == ["mystyle", "  + mystyle-000020", "  + mystyle-000010"]
+    (entry,) = kizy("loras", "--json").json["loras"]
+    assert (entry["name"], entry["versions"]) == ("mystyle", ["mystyle-000020", "mystyle-000010"])
+    (found,) = kizy("loras", "search", "mystyle", "--json").json["found"]
+    assert (found["name"], found["versions"]) == ("mystyle", entry["versions"])
+    assert "1 LoRA," in kizy("loras").words
+
+
+def test_a_check_takes_a_name_by_the_same_rule(kizy, folder: Path, write) -> None:
+    for name in ("same", "folder/same", "A/dup", "B/dup"):
+        write(folder / f"{name}.safetensors")
+    for name in ("same", "folder/same", "A/dup"):
+        document = kizy("loras", "check", name, "--json").json
+        assert document["path"] == str(folder / f"{name}.safetensors")
+    refused = kizy("loras", "check", "dup")
+    assert refused.status == 2 and "A/dup, B/dup" in refused.words
+
+
 @pytest.mark.parametrize(
     ("family", "names"), [("sdxl", ["Ink Wash", "Mia_Torres"]), ("Pony", ["Mia_Torres"])]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from kizy.catalog.models import ModelEntry
 from kizy.core.errors import EngineError, InputError, ModelFileError, UnknownNameError
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.comfy_offer import ComfyOffer, Server
+from kizy.orchestrator.embedded_offer import EmbeddedOffer
 from kizy.orchestrator.engines.comfy.lora_sending import PACK_NODE
+from kizy.orchestrator.engines.comfy.model_files import FileStamp
 from kizy.orchestrator.engines.comfy.models import entry
 from kizy.orchestrator.server_loras import server_cards
 from kizy.orchestrator.settings import Settings
@@ -149,8 +152,9 @@ def lora(home: Path, name: str, *, context: int) -> Path:
     """A LoRA in Kizy's own folder; SD 1.5's context is 768 wide, the starter's 384."""
     module = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
     pairs = {module: (torch.zeros(64, 4), torch.zeros(4, context))}
-    (home / "loras").mkdir(exist_ok=True)
-    return save_kohya_lora(home / "loras" / f"{name}.safetensors", pairs, alpha=4.0)
+    path = home / "loras" / f"{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return save_kohya_lora(path, pairs, alpha=4.0)
 
 
 def test_trap_12_a_lora_of_another_family_is_told_where_kizy_has_the_file_too(
@@ -215,6 +219,125 @@ def test_a_lora_that_lies_here_goes_to_a_server_that_takes_it(kizy_home: Path) -
     assert chosen.file.sha256 is not None
     (by_path,) = offer.loras(wish(loras=[{"name": str(path)}]), model("sd15")).loras
     assert by_path.file == chosen.file
+
+
+SAME = ["same.safetensors", "folder/same.safetensors"]
+
+
+def chosen_name(offer: ComfyOffer, name: str, family_id: str = "sd15") -> str:
+    request = wish(loras=[{"name": name}])
+    (chosen,) = offer.loras(request, model(family_id)).loras
+    return chosen.file.name
+
+
+@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_each_of_two_files_of_one_name_can_be_reached(
+    kizy_home: Path, slash: str, *, here: bool
+) -> None:
+    listed = [name.replace("/", slash) for name in SAME]
+    if here:
+        for name in SAME:
+            lora(kizy_home, name.removesuffix(".safetensors"), context=768)
+    offer = offer_of([server(loras=listed)], None)
+    for name in ("same", "same.safetensors"):
+        assert chosen_name(offer, name) == listed[0]
+    for name in ("folder/same", "folder\\same.safetensors", "FOLDER/same"):
+        assert chosen_name(offer, name) == listed[1]
+
+
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_each_of_two_models_of_one_name_can_be_reached(slash: str) -> None:
+    listed = [f"sdxl{slash}night.safetensors", "night.safetensors"]
+    there = server(checkpoints=listed)
+    assert model_of(there, model="sdxl/night@sdxl")[0] == listed[0]
+    assert model_of(there, model="night@sdxl")[0] == listed[1]
+
+
+def test_a_name_that_several_files_answer_to_names_them() -> None:
+    there = server(loras=["a/dup.safetensors", "b\\dup.safetensors"])
+    with pytest.raises(InputError, match="a/dup, b/dup") as caught:
+        chosen_name(offer_of([there], None), "dup")
+    assert caught.value.code == "name_ambiguous"
+    there = server(checkpoints=["a/sdxl.safetensors", "b/sdxl.safetensors"])
+    with pytest.raises(InputError, match="a/sdxl") as caught:
+        model_of(there, model="sdxl")
+    assert caught.value.code == "name_ambiguous"
+
+
+def test_a_files_name_goes_before_the_title_of_another_one() -> None:
+    told = (
+        {"file": "alpha.safetensors", "name": "zeta", "family": "sd15"},
+        {"file": "zeta.safetensors", "name": "Beta", "family": "sd15"},
+    )
+    there = with_pack(server(loras=[one["file"] for one in told]), *told)
+    for name in ("zeta", "zeta.safetensors", "beta"):
+        assert chosen_name(offer_of([there], None), name) == "zeta.safetensors"
+
+
+def test_the_final_file_of_a_server_goes_before_its_epochs() -> None:
+    told = [
+        {
+            "file": f"mystyle{end}.safetensors",
+            "name": "mystyle",
+            "family": "sd15",
+            "about": "gouache landscapes",
+            "triggers": ["mystyle gouache"],
+        }
+        for end in ("-000010", "-000020", "")
+    ]
+    offer = offer_of([with_pack(server(loras=[str(one["file"]) for one in told]), *told)], None)
+    (picked,) = offer.loras(wish(prompt="a valley, mystyle gouache"), model("sd15")).loras
+    assert picked.file.name == "mystyle.safetensors"
+    assert chosen_name(offer, "mystyle") == "mystyle.safetensors"
+    assert chosen_name(offer, "mystyle-000010") == "mystyle-000010.safetensors"
+
+
+def test_a_file_of_another_size_on_a_server_is_another_file(kizy_home: Path) -> None:
+    path = lora(kizy_home, "nadia", context=768)
+    known = file_sha256(path)
+
+    def drawn(size: int) -> str | None:
+        stamps = {"loras": {"nadia.safetensors": FileStamp(size, 1.0, 1.0)}}
+        there = replace(server(loras=["nadia.safetensors"]), files=stamps)
+        request = wish(loras=[{"name": "nadia"}])
+        (chosen,) = offer_of([there], None).loras(request, model("sd15")).loras
+        assert chosen.file.name == "nadia.safetensors"
+        return chosen.file.sha256
+
+    assert drawn(path.stat().st_size) == known
+    assert drawn(path.stat().st_size + 1) is None
+
+
+def test_what_is_sent_never_takes_the_place_of_another_file_of_its_name(kizy_home: Path) -> None:
+    path = lora(kizy_home, "folder/same", context=768)
+    other = {"loras": {"same.safetensors": FileStamp(1, 1.0, 1.0)}}
+    there = replace(with_pack(server(loras=["same.safetensors"])), files=other)
+    offer = offer_of([there], None)
+    (chosen,) = offer.loras(wish(loras=[{"name": "folder/same"}]), model("sd15")).loras
+    assert chosen.file.path == str(path)
+    assert chosen.file.name.startswith("same-") and chosen.file.name.endswith(".safetensors")
+    assert chosen_name(offer, "same") == "same.safetensors"
+
+
+def test_a_path_is_sent_and_stays_with_its_request(kizy_home: Path, tmp_path: Path) -> None:
+    path = lora(tmp_path / "elsewhere", "gouache", context=768)
+    offer = offer_of([with_pack(server())], None)
+    (chosen,) = offer.loras(wish(loras=[{"name": str(path)}]), model("sd15")).loras
+    assert chosen.file.path == str(path)
+    assert not offer.loras(wish(prompt="a gouache"), model("sd15")).loras
+    with pytest.raises(UnknownNameError):
+        chosen_name(offer, "gouache")
+
+
+def test_a_servers_cards_are_nothing_to_the_embedded_engine(kizy_home: Path) -> None:
+    shelf = Shelf(Settings())
+    told = {"file": "ink.safetensors", "name": "Ink Wash", "family": "sd15", "about": "ink wash"}
+    there = with_pack(server(loras=["ink.safetensors"]), told)
+    request = wish(prompt="a heron, ink wash painting")
+    assert ComfyOffer([there], None, shelf).loras(request, model("sd15")).loras
+    assert not EmbeddedOffer(None, "here", shelf).loras(request, model("sd15")).loras
+    assert shelf.library().cards == ()
 
 
 def test_what_a_server_tells_wrongly_is_passed_over() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ FACES = improvements(["faces"])
 
 def plan(**changes: Any) -> Plan:
     return plan_of(GenerationRequest(prompt="a red fox", seed=1), **changes)
+
+
+def drawn_with(folder: Path) -> tuple[ModelFile, ModelFile]:
+    """A LoRA and a model that lie there, as a Plan tells of them."""
+    lora, model = folder / "ink.safetensors", folder / "xl"
+    lora.write_bytes(b"ink")
+    model.mkdir()
+    (model / "model_index.json").write_text("{}")
+    sha256 = hashlib.sha256(b"ink").hexdigest()
+    return ModelFile(name="ink", path=str(lora), sha256=sha256), ModelFile(
+        name="xl", path=str(model)
+    )
 
 
 def request(**values: Any) -> GenerationRequest:
@@ -66,14 +79,38 @@ def test_a_model_and_loras_that_are_named_win() -> None:
 
 
 class TestPlans:
-    def test_models_and_loras_are_named_by_path_on_this_machine_alone(self) -> None:
-        file = ModelFile(name="ink", path="/loras/ink.safetensors")
+    def test_models_and_loras_are_named_by_path_on_this_machine_alone(self, tmp_path: Path) -> None:
+        file, model = drawn_with(tmp_path)
         lora = PlannedLora(file=file, model_weight=0.7, clip_weight=0.5)
-        drawn = plan(loras=(lora,), model=ModelFile(name="xl", path="/models/xl"))
+        drawn = plan(loras=(lora,), model=model)
         here, there = told_by(drawn, here=True), told_by(drawn, here=False)
-        assert (here["model"], here["loras"][0]["name"]) == ("/models/xl", file.path)
+        assert (here["model"], here["loras"][0]["name"]) == (model.path, file.path)
         assert (there["model"], there["loras"][0]["name"]) == ("xl", "ink")
         assert there["loras"][0]["model_weight"] == 0.7
+
+    def test_what_lies_elsewhere_now_is_named_by_its_name(self, tmp_path: Path) -> None:
+        file, model = drawn_with(tmp_path)
+        Path(str(file.path)).write_bytes(b"another one")
+        (Path(str(model.path)) / "model_index.json").unlink()
+        lora = PlannedLora(file=file, model_weight=0.7, clip_weight=0.5)
+        here = told_by(plan(loras=(lora,), model=model), here=True)
+        assert (here["model"], here["loras"][0]["name"]) == ("xl", "ink")
+
+    @pytest.mark.parametrize("here", [True, False])
+    def test_a_strangers_plan_names_no_file_of_this_machine(
+        self, tmp_path: Path, *, here: bool
+    ) -> None:
+        file, _ = drawn_with(tmp_path)
+        unproven = (
+            ModelFile(name=str(file.path)),
+            ModelFile(name="../ink", path=file.path),
+            ModelFile(
+                name="\\\\evil\\ink", path="\\\\evil\\share\\ink.safetensors", sha256="0" * 64
+            ),
+        )
+        loras = (PlannedLora(file=one, model_weight=1, clip_weight=1) for one in unproven)
+        values = told_by(plan(loras=tuple(loras), model=ModelFile(name="/models/xl")), here=here)
+        assert (values["model"], values["loras"]) == ("auto", "none")
 
     def test_without_loras_none_is_picked(self) -> None:
         assert told_by(plan(), here=True)["loras"] == "none"

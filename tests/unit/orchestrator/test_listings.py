@@ -63,6 +63,28 @@ def test_loras_are_listed_by_name_and_found_by_words(app: App, kizy_home: Path) 
     assert len(listings.loras(app, family="SDXL")) == 2
 
 
+def test_a_training_is_one_lora_with_versions(app: App, kizy_home: Path) -> None:
+    for end in ("", "-000010", "-000020"):
+        title = {"ss_output_name": "mystyle"}
+        write_lora(kizy_home / "loras" / f"mystyle{end}.safetensors", **title)
+    for found in (listings.loras(app), listings.loras(app, "mystyle")):
+        (lora,) = found
+        assert (lora.name, lora.versions) == ("mystyle", ("mystyle-000020", "mystyle-000010"))
+
+
+def test_what_is_listed_can_be_asked_for(app: App, kizy_home: Path) -> None:
+    same = {"modelspec.title": "Ink"}
+    for file in ("A/dup", "B/dup", "alpha", "zeta", "blank ", "auto"):
+        write_lora(kizy_home / "loras" / f"{file}.safetensors", **same)
+    write_lora(kizy_home / "loras" / "wax.safetensors", **{"modelspec.title": "Crayons"})
+    listed = {lora.name: lora.title for lora in listings.loras(app)}
+    names = {"A/dup", "B/dup", "alpha", "zeta", "blank .safetensors", "auto.safetensors", "Crayons"}
+    assert set(listed) == names
+    for name in listed:
+        (found,) = app.shelf.find(name)
+        assert found.is_file()
+
+
 def test_a_lora_that_comes_later_is_listed_too(app: App, kizy_home: Path) -> None:
     assert listings.loras(app) == ()
     write_lora(kizy_home / "loras" / "new.safetensors")

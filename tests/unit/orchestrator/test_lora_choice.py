@@ -11,11 +11,12 @@ from kizy.catalog.card import Card
 from kizy.catalog.hashes import file_sha256
 from kizy.catalog.models import ModelEntry
 from kizy.core.errors import InputError, ModelFileError, UnknownNameError
+from kizy.core.picture_files import parameters_text
 from kizy.core.request import GenerationRequest, LoraChoice
 from kizy.orchestrator.app import App
 from kizy.orchestrator.lora_choice import Reach, choose, may_pick, named_in
 from kizy.orchestrator.planner import LoraChoices
-from kizy.orchestrator.planning.resolve import without_tags
+from kizy.orchestrator.planning.resolve import resolve, without_tags
 from kizy.orchestrator.server_loras import keys_on
 from kizy.orchestrator.settings import Settings
 from kizy.orchestrator.shelf import Shelf
@@ -208,3 +209,20 @@ def test_a_style_lora_takes_the_place_of_the_starters_usual_style(crayon: Path) 
     assert plain.prompt.endswith("3d render") and plain.style == "3d"
     assert drawn.prompt == "a fox drawn with crayons, crayon style" and drawn.style is None
     assert drawn.loras[0].file.name == "crayon"
+
+
+HARD = ("same", "folder/same", "A/dup", "B/dup", "blank ", "a:b<c>", "v1.5", "auto", "名前", "x;y")
+
+
+def test_the_tag_that_is_written_into_a_picture_names_the_same_file_again(kizy_home: Path) -> None:
+    app = App(settings=Settings(engine="embedded"))
+    for name in HARD:
+        folder, _, file = name.rpartition("/")
+        lora(kizy_home / "loras" / folder, file, **{"modelspec.title": "One Title"})
+    for card in app.shelf.library(fresh=True).cards:
+        shown = app.shelf.library().name_of(card)
+        plan = app.plan(resolve(wish(loras=[{"name": shown}]), files=False).request)
+        assert [one.file.path for one in plan.loras] == [card.key]
+        prompt = parameters_text(plan, (8, 8), "1").splitlines()[0]
+        again = app.plan(resolve(wish(prompt, loras="none"), files=False).request)
+        assert [one.file.path for one in again.loras] == [card.key]
