@@ -46,3 +46,17 @@ def from_bytes(rows: Sequence[bytes]) -> np.ndarray:
     import numpy as np
 
     return np.frombuffer(b"".join(rows), "<f2").reshape(len(rows), WIDTH)
+
+
+def why_by_words(*, known: bool) -> str:
+    """Why what words mean was not looked at: the end of a sentence.
+
+    `known`: whether the meanings of any cards are kept.
+    """
+    from ..language import missing
+
+    if lacking := missing():
+        return f"to go by meaning, {', '.join(lacking)} must be installed"
+    if not known:
+        return "what your LoRAs mean is not known yet"
+    return "what the words mean could not be worked out"

@@ -205,8 +205,8 @@ def _heif(path: Path, bounds: Bounds) -> Image.Image:
     try:
         import pi_heif
     except ImportError as error:
-        fix = "Install the extra `local` (pip install kizy[local]), or save it as JPEG or PNG."
-        raise Refused("is a HEIC photo, which needs the extra `local`", fix) from error
+        fix = "Install it (python -m pip install pi-heif), or save the photo as JPEG or PNG."
+        raise Refused("is a HEIC photo, which needs the package pi-heif", fix) from error
     found = pi_heif.open_heif(path, convert_hdr_to_8bit=True)
     if found.size[0] * found.size[1] > bounds.pixels:
         raise too_many_pixels(bounds.pixels, found.size)

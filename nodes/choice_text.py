@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..catalog.meanings import why_by_words
+
 if TYPE_CHECKING:
     from ..catalog.select import Choice, Picked
 
@@ -26,9 +28,18 @@ def lora_text(picked: Picked, model: float, clip: float, note: str = "") -> str:
 
 
 def choice_text(
-    family: str, used: Sequence[str], left_out: Sequence[str], choice: Choice, more: Sequence[str]
+    family: str,
+    used: Sequence[str],
+    left_out: Sequence[str],
+    choice: Choice,
+    more: Sequence[str],
+    *,
+    known: bool = True,
 ) -> str:
-    """All of it. `family`: the model's, in words; `used`, `left_out`: a text each."""
+    """All of it. `family`: the model's, in words; `used`, `left_out`: a text each.
+
+    `known`: whether the meanings of any LoRAs are kept.
+    """
     parts = [f"The model is {family}."]
     if used:
         parts += used
@@ -39,6 +50,6 @@ def choice_text(
         told = [f"  {card.name}: {why}" for card, why in choice.runners_up[:RUNNERS_UP]]
         parts.append("\n".join(("Looked at, not taken:", *told)))
     if choice.by_words_only and (used or choice.runners_up) and not more:
-        parts.append("Found by words alone: this ComfyUI lacks what is needed to go by meaning.")
+        parts.append(f"Found by words alone: {why_by_words(known=known)}.")
     parts += [notice for notice in (*choice.notices, *more) if notice]
     return "\n\n".join(parts)

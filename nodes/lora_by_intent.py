@@ -174,7 +174,9 @@ class KizyLoraByIntent(io.ComfyNode):
             progress(number + 1)
         known = family.variant(variant) if variant else None
         name = f"{family.name} ({known.name})" if known is not None else family.name
-        explanation = choice_text(name, told, left_out, choice, looked.notices)
+        explanation = choice_text(
+            name, told, left_out, choice, looked.notices, known=looked.library.has_meanings
+        )
         words = [word for picked, _, _ in used for word in picked.triggers]
         full = ", ".join(part for part in (text, *words) if part)
         remember(graph, node, prompt=full, loras=used)

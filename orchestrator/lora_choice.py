@@ -17,6 +17,7 @@ from ..catalog.cards import key_of
 from ..catalog.hashes import known_sha256
 from ..catalog.library import Library
 from ..catalog.loras import read_lora
+from ..catalog.meanings import why_by_words
 from ..catalog.models import ModelEntry
 from ..catalog.safetensors_header import is_file
 from ..catalog.select import Choice, Named, Picked, Refused, missing_triggers
@@ -123,6 +124,7 @@ def choose(
         why_none=_why_none(found, library, model) if free and not named else None,
         notices=found.notices if free else (),
         by_words_only=found.by_words_only and free,
+        why_by_words=why_by_words(known=library.has_meanings),
         unhashed=tuple(path for path in lie_here if known_sha256(path) is None),
     )
 

@@ -77,14 +77,15 @@ class ChosenLora:
 class LoraChoices:
     """`why_none`: said if none was picked. `notices`: what the choice lacked.
 
-    `by_words_only`: the meaning of the prompt was not looked at. `unhashed`: files among these
-    whose sha256 is not known yet.
+    `by_words_only`: the meaning of the prompt was not looked at; `why_by_words` says why.
+    `unhashed`: files among these whose sha256 is not known yet.
     """
 
     loras: tuple[ChosenLora, ...] = ()
     why_none: str | None = None
     notices: tuple[str, ...] = ()
     by_words_only: bool = False
+    why_by_words: str = ""
     unhashed: tuple[Path, ...] = ()
 
 
@@ -227,7 +228,7 @@ def _loras(choices: Choices, reasons: list[Reason]) -> list[PlannedLora]:
     if not chosen.loras and chosen.why_none is not None:
         reasons.append(Reason(choice="lora", value="none", why=chosen.why_none))
     if chosen.by_words_only:
-        why = 'without the extra "local", what your words mean is not looked at'
+        why = chosen.why_by_words or "what your words mean was not looked at"
         reasons.append(Reason(choice="lora search", value="by words only", why=why))
     for notice in chosen.notices:
         reasons.append(Reason(choice="lora search", value="note", why=notice))

@@ -54,7 +54,7 @@ def frames(
         import av
         from av.error import FFmpegError
     except ImportError as error:
-        raise Unreadable("is a video, which needs the extra `local`") from error
+        raise Unreadable("is a video, which needs the package av (pip install av)") from error
     damage = (FFmpegError, OSError, ValueError, EOFError, MemoryError)
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     reader = _Reader(limits, cancelled, tell, damage)

@@ -36,10 +36,7 @@ COLUMNS = ("Name", "For", "Trigger words", "Rank", "Size", "Health")
 TRIGGERS_SHOWN = 3
 LETTERS_SHOWN = 40
 
-NOT_BY_MEANING = (
-    "By words alone: to find by meaning, install the libraries for drawing here "
-    '(python -m pip install "kizy[local]").'
-)
+INSTALL = 'python -m pip install "kizy[local]"'
 
 
 @dataclass(frozen=True)
@@ -230,11 +227,12 @@ def _weights(picked: Any) -> str:
 
 
 def _tell_notices(console: Console, notices: Sequence[str], *, by_words_only: bool) -> None:
-    from ...language import available
+    from ...catalog.meanings import why_by_words
+    from ...language import missing
 
     told = [f"Note: {notice}" for notice in notices]
-    if by_words_only and not available():
-        told.append(NOT_BY_MEANING)
+    if by_words_only and missing():
+        told.append(f"By words alone: {why_by_words(known=True)} ({INSTALL}).")
     if told:
         console.print()
     for text in told:
