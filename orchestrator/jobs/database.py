@@ -47,6 +47,10 @@ BUSY_SECONDS = 30.0
 MIN_SQLITE = (3, 35, 0)
 """The first one that answers with the rows that it changed (RETURNING)."""
 
+OVER = ("succeeded", "failed", "cancelled")
+"""States in which nothing more happens to a job. A newer version may know others besides "queued"
+and "running": whoever removes what no job needs goes by these."""
+
 metadata = MetaData()
 
 meta = Table("meta", metadata, Column("key", String(40), primary_key=True), Column("value", Text))
