@@ -35,6 +35,11 @@ def _or_unknown(words: Any) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+SeenKind = Annotated[JobKind | Unknown, _or_unknown(JobKind)]
+SeenState = Annotated[JobState | Unknown, _or_unknown(JobState)]
+SeenFileKind = Annotated[FileKind | Unknown, _or_unknown(FileKind)]
+
+
 def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
     """None for what only a newer version can read: the rest of its job is told all the same."""
     try:
@@ -98,7 +103,7 @@ class JobArtifact(Told):
 
     id: str
     index: int = 0
-    kind: Annotated[FileKind | Unknown, _or_unknown(FileKind)] = "picture"
+    kind: SeenFileKind = "picture"
     name: str
     media_type: str
     bytes: int
@@ -122,12 +127,12 @@ class Job(Told):
     """
 
     id: str = Field(default_factory=new_job_id)
-    kind: Annotated[JobKind | Unknown, _or_unknown(JobKind)] = "generation"
-    state: Annotated[JobState | Unknown, _or_unknown(JobState)] = "queued"
+    kind: SeenKind = "generation"
+    state: SeenState = "queued"
     owner: str = "local"
     priority: int = 0
     title: str = ""
-    request: Annotated[GenerationRequest | TrainingRequest | None, _IfReadable] = None
+    request: Annotated[GenerationRequest | TrainingRequest | None, _IfReadable]
     plan: Annotated[Plan | None, _IfReadable] = None
     training: dict[str, Any] | None = None
     paused: bool = False

@@ -28,7 +28,7 @@ class Work:
     @property
     def amount(self) -> float:
         """Pixels times steps: what most of the time goes with."""
-        return float(self.width * self.height * max(1, self.steps))
+        return float(max(1, self.width * self.height) * max(1, self.steps))
 
 
 def work_of(plan: Plan, lane: str) -> Work:
@@ -77,6 +77,8 @@ def expected(known: Mapping[str, float], work: Work) -> float | None:
     rates: list[float] = []
     for key, seconds in known.items():
         other = _read(key)
+        if other is None:
+            continue
         alike = (other.lane, other.family, other.stages) == (work.lane, work.family, work.stages)
         if alike:
             rates.append(seconds / other.amount)
@@ -92,7 +94,11 @@ def _same_kind(key: str, work: Work) -> bool:
     return _read(key) == work
 
 
-def _read(key: str) -> Work:
-    lane, family, size, steps, stages, _server = key.split("|", 5)
-    width, _, height = size.partition("x")
-    return Work(lane, family, int(width), int(height), int(steps), stages)
+def _read(key: str) -> Work | None:
+    """None for a key of another form, as a newer version may write them."""
+    try:
+        lane, family, size, steps, stages, _server = key.split("|", 5)
+        width, _, height = size.partition("x")
+        return Work(lane, family, int(width), int(height), int(steps), stages)
+    except ValueError:
+        return None

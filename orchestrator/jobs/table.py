@@ -358,7 +358,9 @@ class JobTable:
         asked = select(events).where(events.c.id > after).order_by(events.c.id).limit(1000)
         with self.database.reading() as connection:
             found = connection.execute(asked).all()
-        return [(row.job_id, Numbered(row.id, rows.event_of(row.job_id, row.data))) for row in found]
+        return [
+            (row.job_id, Numbered(row.id, rows.event_of(row.job_id, row.data))) for row in found
+        ]
 
     def to_cancel(self) -> list[str]:
         """Jobs that run and that somebody wants to end."""

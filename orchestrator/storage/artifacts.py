@@ -19,7 +19,6 @@ from ...core.picture_files import png_bytes, png_with_plan
 from ...core.plan import Plan
 from ...core.png_chunks import png_size
 
-
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _FILE = re.compile(r"\.?[0-9a-f]{64}\..{1,80}")
 
