@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, func, select
 
 from ...core.job import JobArtifact
-from .database import OVER, Database, artifacts, finished, job_artifacts, jobs
+from .database import OVER, Database, artifacts, finished, job_artifacts, jobs, put
 
 _DRAWN = (
     select(finished.c.fingerprint, finished.c.artifact_id)
@@ -38,10 +38,8 @@ class FinishedWork:
     @staticmethod
     def add(connection: Connection, digest: str, fingerprint: str, artifact_id: str) -> None:
         """A Plan of one picture was drawn: this is its newest file."""
-        where = (finished.c.digest == digest) & (finished.c.fingerprint == fingerprint)
-        values = {"digest": digest, "fingerprint": fingerprint, "artifact_id": artifact_id}
-        if not connection.execute(finished.update().where(where).values(**values)).rowcount:
-            connection.execute(finished.insert().values(**values))
+        key = {"digest": digest, "fingerprint": fingerprint}
+        put(connection, finished, key, {"artifact_id": artifact_id})
 
     def drawn(self, digest: str) -> dict[str, str]:
         """Fingerprint -> id of the file, of those that are still there."""

@@ -30,7 +30,7 @@ from ...core.job import (
 from ...core.plan import Plan
 from ..service import MAX_PAGE, JobPage, JobQuery, Numbered
 from . import rows
-from .database import OVER, Database, artifacts, events, job_artifacts, jobs, meta
+from .database import OVER, Database, artifacts, events, job_artifacts, jobs, meta, put
 from .line import Waiting
 
 WAITING = "queued"
@@ -80,7 +80,6 @@ _FINISH = (
 )
 _ADD_JOB = jobs.insert().returning(jobs)
 _ADD_EVENT = events.insert()
-_ADD_ARTIFACT = artifacts.insert()
 _ADD_FILE = job_artifacts.insert()
 _LAST_NUMBER = select(func.max(jobs.c.number))
 _FILE_AT = select(job_artifacts.c.artifact_id).where(
@@ -377,8 +376,7 @@ class JobTable:
     def pause_queue(self, paused: bool) -> None:
         """Keep whether nothing new may begin."""
         with self.database.writing() as connection:
-            connection.execute(meta.delete().where(meta.c.key == "paused"))
-            connection.execute(meta.insert().values(key="paused", value="yes" if paused else "no"))
+            put(connection, meta, {"key": "paused"}, {"value": "yes" if paused else "no"})
 
     def place_before(self, job_id: str, before: str) -> bool:
         """Move a job that waits: before another one that waits, "first" or "last" of its owner.
@@ -495,23 +493,15 @@ class JobTable:
         if connection.execute(_FILE_AT, place).scalar_one_or_none() is not None:
             return None
         now = self.now()
-        changed = connection.execute(
-            artifacts.update()
-            .where(artifacts.c.id == file.id)
-            .values(used=now, gone=False, file=where)
-        )
-        if not changed.rowcount:
-            values: dict[str, Any] = {
-                "id": file.id,
-                "file": where,
-                "media_type": file.media_type,
-                "bytes": file.bytes,
-                "width": file.width,
-                "height": file.height,
-                "created": now,
-                "used": now,
-            }
-            connection.execute(_ADD_ARTIFACT, values)
+        there = {"used": now, "gone": False, "file": where}
+        new = {
+            "media_type": file.media_type,
+            "bytes": file.bytes,
+            "width": file.width,
+            "height": file.height,
+            "created": now,
+        }
+        put(connection, artifacts, {"id": file.id}, there, new=new)
         values = {
             "job_id": job_id,
             "kind": file.kind,

@@ -280,7 +280,7 @@ def test_an_end_that_does_not_happen_forgets_no_progress(made_in_file: Any, wish
     service = made_in_file()
     made_in_file.app.hold()
     job = service.generate(wish())
-    wait_for(lambda: service.job(job.id).state == "running")
+    wait_for(lambda: service.job(job.id).doing == "drawing")
     ledger = service._shared.ledger
     ledger.progress(ProgressEvent(job_id=job.id, fraction=0.6, doing="step 6 of 10", left=4.0))
     assert not ledger.end(job.id, "cancelled", begun=False)
