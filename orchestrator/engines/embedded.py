@@ -74,8 +74,8 @@ class EmbeddedEngine:
         self._drawer = drawer
         self._started = StartedJobs[_Work](lambda work: work.record)
         self._waiting: queue.SimpleQueue[_Work] = queue.SimpleQueue()
-        # Held by whoever starts a job, which may be several threads: the started jobs and the thread
-        # that draws are changed under it. Followers look jobs up without it.
+        # Held by whoever starts a job, which may be several threads: the started jobs and the
+        # thread that draws are changed under it. Followers look jobs up without it.
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
