@@ -29,6 +29,9 @@ MAX_LINES = 20_000
 MAX_FILES = 10_000
 """Files in a model's folder; the largest known have about a hundred."""
 
+WHOLE, TENSORS = "", "#tensors"
+"""What of a file is hashed, behind its path."""
+
 Stamp = tuple[int, int, int, int]
 """Size, time of change, time of the entry's change (ns), number on the disk."""
 
@@ -62,6 +65,26 @@ def known_sha256(path: Path) -> str | None:
     """sha256 of a file if it is known; reads nothing of it."""
     try:
         return _book().known(path)
+    except OSError:
+        return None
+
+
+def tensors_sha256(path: Path) -> str | None:
+    """sha256 of a safetensors file behind its header; None for what is none, or cannot be read.
+
+    As A1111 computes it (modules/hashes.py there, addnet_hash_safetensors): by it Civitai knows a
+    LoRA whose metadata somebody changed (AutoV3). Read only if it is not known already.
+    """
+    try:
+        return _book().compute(path, TENSORS)
+    except OSError:
+        return None
+
+
+def known_tensors_sha256(path: Path) -> str | None:
+    """`tensors_sha256` of a file if it is known; reads nothing of it."""
+    try:
+        return _book().known(path, TENSORS)
     except OSError:
         return None
 
@@ -116,6 +139,15 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
+def _header(path: Path) -> int:
+    """Bytes of a safetensors file before its tensors. OSErrors pass through."""
+    with path.open("rb") as file:
+        begin = 8 + int.from_bytes(file.read(8), "little")
+    if path.suffix.lower() != ".safetensors" or begin > path.stat().st_size:
+        raise OSError(f"{path} is no safetensors file")
+    return begin
+
+
 class _Book:
     """Hashes by path and stamp. Any thread may call; files are read under no lock."""
 
@@ -126,23 +158,23 @@ class _Book:
         self._known: dict[str, tuple[Stamp, str]] = {}
         self._read()
 
-    def known(self, path: Path) -> str | None:
+    def known(self, path: Path, part: str = WHOLE) -> str | None:
         """OSErrors pass through."""
         stamp = stamp_of(path)
         with self._lock:
-            found = self._known.get(str(path.absolute()))
+            found = self._known.get(f"{path.absolute()}{part}")
         return found[1] if found is not None and found[0] == stamp else None
 
-    def compute(self, path: Path) -> str:
+    def compute(self, path: Path, part: str = WHOLE) -> str:
         """OSErrors pass through."""
-        known = self.known(path)
+        known = self.known(path, part)
         if known is not None:
             return known
         stamp = stamp_of(path)
-        sha256 = sha256_of(path)
+        sha256 = sha256_of(path, _header(path) if part == TENSORS else 0)
         if stamp_of(path) == stamp:
             # What is being written just now is hashed again when it is asked for again.
-            self._keep(str(path.absolute()), stamp, sha256)
+            self._keep(f"{path.absolute()}{part}", stamp, sha256)
         return sha256
 
     def _keep(self, path: str, stamp: Stamp, sha256: str) -> None:

@@ -19,10 +19,11 @@ _NOWHERE = (errno.ENOENT, errno.ENAMETOOLONG)
 """About a folder above the file: it cannot be made there."""
 
 
-def sha256_of(path: Path) -> str:
-    """sha256 of a file's content, in hexadecimal. OSErrors pass through."""
+def sha256_of(path: Path, begin: int = 0) -> str:
+    """sha256 of a file's content from byte `begin` on, in hexadecimal. OSErrors pass through."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
+        file.seek(begin)
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

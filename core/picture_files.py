@@ -15,7 +15,7 @@ from PIL import Image, ImageChops, PngImagePlugin
 from pydantic import ValidationError
 
 from .errors import PictureError, UnknownNameError
-from .lora_tag import in_tag
+from .parameters import parameters_text
 from .picture_reader import MAX_BYTES, MAX_PIXELS, Bounds, Read, Refused, opened, read
 from .plan import PLAN_VERSION, Plan
 from .png_chunks import SIGNATURE, TEXTS, chunks, packed, png_size
@@ -132,35 +132,6 @@ def png_with_plan(data: bytes, plan: Plan, version: str) -> bytes:
 
 def _key(chunk: tuple[bytes, bytes]) -> bytes:
     return chunk[1].partition(b"\0")[0]
-
-
-def parameters_text(plan: Plan, size: tuple[int, int], version: str) -> str:
-    """The generation parameters as AUTOMATIC1111's web UI writes them."""
-    tags = [f"<lora:{in_tag(lora.file.name)}:{lora.model_weight:g}>" for lora in plan.loras]
-    lines = [" ".join([plan.prompt, *tags])]
-    if plan.negative:
-        lines.append(f"Negative prompt: {plan.negative}")
-    facts = {
-        "Steps": plan.steps,
-        "Sampler": plan.sampler,
-        "Schedule type": plan.scheduler,
-        "CFG scale": f"{plan.guidance:g}",
-        "Seed": plan.seed,
-        "Size": f"{size[0]}x{size[1]}",
-        "Model": plan.model.name,
-    }
-    if plan.model.sha256:
-        # "AutoV2" of Civitai: the first ten digits of the file's sha256.
-        facts["Model hash"] = plan.model.sha256[:10]
-    if plan.start is not None:
-        facts["Denoising strength"] = f"{plan.start.strength:g}"
-    facts["Version"] = f"Kizy {version}"
-    lines.append(", ".join(f"{name}: {_quoted(str(value))}" for name, value in facts.items()))
-    return "\n".join(lines)
-
-
-def _quoted(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False) if any(c in value for c in ',:\n"') else value
 
 
 def _require_file(path: Path) -> None:

@@ -23,11 +23,16 @@ class Reason(Frozen):
 
 
 class ModelFile(Frozen):
-    """A model or LoRA as the engine finds it. `sha256` of its content where it is known."""
+    """A model or LoRA as the engine finds it. `sha256` of its content where it is known.
+
+    `tensors_sha256`: of a safetensors file behind its header, by which A1111 and Civitai know LoRAs
+    (AutoV3). It identifies nothing here.
+    """
 
     name: str
     path: str | None = None
     sha256: str | None = None
+    tensors_sha256: str | None = None
 
 
 class PlannedLora(Frozen):
@@ -190,7 +195,7 @@ def _without_paths(value: Any) -> Any:
         return {
             key: _without_paths(item)
             for key, item in value.items()
-            if not (key == "path" and identified)
+            if not (key == "path" and identified) and key != "tensors_sha256"
         }
     if isinstance(value, list):
         return [_without_paths(item) for item in value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -53,6 +54,31 @@ def _number(value: Any) -> Any:
 Weight = Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False), BeforeValidator(_number)]
 """Of a LoRA; a text is read as `read_number` reads it."""
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+_OPENAIS = re.compile(r"(?:[\w.-]+[/:])*(?:dall-e-\d|(?:chat)?gpt-image-)[\w.-]*", re.IGNORECASE)
+
+
+def is_openais(model: str) -> bool:
+    """Whether a model's name is one of OpenAI's for pictures, with or without its provider.
+
+    Clients that know nothing else send them ("openai/gpt-image-1", "dall-e-3").
+    """
+    return _OPENAIS.fullmatch(model.strip()) is not None
+
+
+def _free_model(model: str) -> str:
+    return "auto" if is_openais(model) else model
+
+
+def _free_seed(seed: int | str) -> int | str:
+    return "auto" if seed == -1 else seed
+
+
+ModelName = Annotated[Name | Auto, AfterValidator(_free_model)]
+"""A model's name; those of OpenAI's leave the choice to Kizy."""
+Seed = Annotated[Annotated[int, Field(ge=-1, le=MAX_SEED)] | Auto, AfterValidator(_free_seed)]
+"""-1 means "auto", as in A1111."""
 
 
 class Frozen(BaseModel):
@@ -160,12 +186,12 @@ class GenerationRequest(Asked):
 
     prompt: Prompt
     negative: OptionalText | Auto = "auto"
-    model: Name | Auto = "auto"
+    model: ModelName = "auto"
     loras: tuple[LoraChoice, ...] | Literal["auto", "none"] = "auto"
     style: Name | Auto = "auto"
     size: Name | Auto = "auto"
     count: Annotated[int, Field(ge=1, le=1000)] = 1
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | Auto = "auto"
+    seed: Seed = "auto"
     steps: Annotated[int, Field(ge=1, le=1000)] | Auto = "auto"
     guidance: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | Auto = "auto"
     sampler: Name | Auto = "auto"
@@ -213,7 +239,7 @@ class TrainingRequest(Asked):
     steps: Annotated[int, Field(ge=1, le=1_000_000)] | Auto = "auto"
     rank: Annotated[int, Field(ge=1, le=512)] | Auto = "auto"
     resolution: Annotated[int, Field(ge=64, le=4096)] | Auto = "auto"
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | Auto = "auto"
+    seed: Seed = "auto"
     captions_encoding: Auto | Encoding = "auto"
     owner: Name = "local"
 

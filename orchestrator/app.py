@@ -7,17 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from ..catalog.family import Family, family
-from ..catalog.loras import file_sha256
+from ..catalog.hashes import file_sha256, tensors_sha256
 from ..catalog.models import STARTER_FILE, ModelEntry
 from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
 from ..core.errors import InputError, KizyError, UnknownNameError
 from ..core.job import Event, new_job_id
-from ..core.once import once_property
 from ..core.picture_files import read_plan
 from ..core.plan import (
     ModelFile,
@@ -37,6 +37,7 @@ from .planner import (
     refuse_unavailable,
 )
 from .planning.models import Chosen
+from .planning.pasted import planned, read_pasted
 from .planning.replay import found_again
 from .planning.resolve import without_tags
 from .planning.told_files import is_same
@@ -117,21 +118,18 @@ class App:
         )
         self._saved = saved
         self._inputs = InputFolder(inputs or home.inputs_folder())
-        # Held while the embedded engine is made: by threads of jobs and of requests.
-        self._making = threading.Lock()
-        # Both are read and written by all of these; each change is one assignment.
         self._engines: dict[str, Engine] = {}
         # One request at a time is decided, for the shelf is used from one thread. Held by whoever
         # plans while a choice is made; nobody is asked and no picture or weight is read with it.
         self._planning = threading.Lock()
         self._fingerprints: dict[str, tuple[float, str]] = {}
 
-    @once_property
+    @cached_property
     def comfy(self) -> ComfySide:
         """The ComfyUI servers: found and asked on first use."""
         return ComfySide(self.settings, self.pictures, self.shelf, saved=self._saved, say=self._say)
 
-    @once_property
+    @cached_property
     def shelf(self) -> Shelf:
         """This person's LoRAs: looked through on first use."""
         return Shelf(self.settings)
@@ -143,19 +141,21 @@ class App:
         """
         kind = kind or EMBEDDED
         if kind == COMFYUI:
-            engine = self._engines[kind] = self.comfy.engine()
-            return engine
-        with self._making:
-            if kind not in self._engines:
-                from .engines.embedded import EmbeddedEngine
+            self._engines[kind] = self.comfy.engine()
+        elif kind not in self._engines:
+            from .engines.embedded import EmbeddedEngine
 
-                self._engines[kind] = EmbeddedEngine(
-                    self.pictures.save, previews=self.settings.previews, saved=self._saved
-                )
-            return self._engines[kind]
+            self._engines[kind] = EmbeddedEngine(
+                self.pictures.save, previews=self.settings.previews, saved=self._saved
+            )
+        return self._engines[kind]
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
         """Decide about a request that `resolve` gave. Raises InputError and its kinds."""
+        return planned(request, lambda one: self._plan(one, raw=raw))
+
+    def _plan(self, request: GenerationRequest, *, raw: bool) -> Plan:
+        """`plan` for a request whose prompt is no pasted block any more."""
         resolved = without_tags(request)
         request = resolved.request
         refuse_unavailable(request)
@@ -176,6 +176,7 @@ class App:
             for path in choices.loras.unhashed:
                 # Whole files are read: others plan meanwhile. Then it is chosen again, with them.
                 file_sha256(path)
+                tensors_sha256(path)
             choices = self._choices(request, offer, looked, raw=raw)
         plan = make_plan(request, choices)
         # Only now: what is refused leaves no copies behind.
@@ -185,7 +186,8 @@ class App:
 
     def model_for(self, request: GenerationRequest) -> TakenModel:
         """The model that `plan` takes for a request. Raises what `plan` raises for want of one."""
-        request = without_tags(request).request
+        pasted = read_pasted(request)
+        request = without_tags(request if pasted is None else pasted.request).request
         offer = self._offer(request)
         with self._planning:
             entry, why = offer.model(request)

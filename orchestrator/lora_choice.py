@@ -14,7 +14,7 @@ from pathlib import Path
 from ..catalog.card import Card
 from ..catalog.card_words import describe
 from ..catalog.cards import key_of
-from ..catalog.hashes import known_sha256
+from ..catalog.hashes import known_sha256, known_tensors_sha256
 from ..catalog.library import Library
 from ..catalog.loras import read_lora
 from ..catalog.meanings import why_by_words
@@ -67,14 +67,17 @@ class Reach:
         if name_on_server(card) is not None and self.names is not None:
             return ModelFile(name=self.names[card.key])
         path = Path(card.key)
-        sha256 = known_sha256(path)
+        hashes = {
+            "sha256": known_sha256(path),
+            "tensors_sha256": known_tensors_sha256(path),
+        }
         if self.names is not None and card.key in self.names:
-            return ModelFile(name=self.names[card.key], sha256=sha256)
+            return ModelFile(name=self.names[card.key], **hashes)
         if self.names is not None:
             other = path.stem.casefold() in self.taken
             name = f"{path.stem}-{_mark(path)}{path.suffix}" if other else path.name
-            return ModelFile(name=name, path=str(path), sha256=sha256)
-        return ModelFile(name=library.file_name(card), path=str(path), sha256=sha256)
+            return ModelFile(name=name, path=str(path), **hashes)
+        return ModelFile(name=library.file_name(card), path=str(path), **hashes)
 
 
 def choose(
@@ -125,7 +128,11 @@ def choose(
         notices=found.notices if free else (),
         by_words_only=found.by_words_only and free,
         why_by_words=why_by_words(known=library.has_meanings),
-        unhashed=tuple(path for path in lie_here if known_sha256(path) is None),
+        unhashed=tuple(
+            path
+            for path in lie_here
+            if known_sha256(path) is None or known_tensors_sha256(path) is None
+        ),
     )
 
 

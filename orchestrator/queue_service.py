@@ -40,10 +40,10 @@ from .jobs.ledger import Ledger
 from .jobs.line import Waiting
 from .jobs.lock import DispatcherLock
 from .jobs.retention import Retention
-from .jobs.rows import TRAINING, Newness, newness
 from .jobs.table import Full, JobTable, NewJob
 from .jobs.training import TrainingRun, Trains
 from .jobs.uploads import Uploads, lay_out
+from .planning.pasted import planned
 from .planning.resolve import resolve, resolve_training
 from .service import (
     ArtifactFile,
@@ -65,6 +65,9 @@ from .service import (
 from .settings import Settings, load_settings
 from .storage.artifacts import ArtifactStore
 from .storage.uploads import UploadStore
+
+TRAINING = "training"
+"""The lane of trainings: one at a time."""
 
 COMFY_JOBS = 2
 """Jobs that each ComfyUI server gets at once: one is drawn, one waits behind it."""
@@ -195,13 +198,9 @@ class QueueService:
             message = f"Job {job_id} is {job.state}: only one that failed or was cancelled can."
             raise InputError("job_not_over", message)
         row = self._shared.ledger.table.row(job_id)
-        if newness(row) is not Newness.OURS:
-            message = f"This version of Kizy cannot read all that was asked for with job {job_id}."
-            fix = "Update Kizy to try it again, or ask for the same anew."
-            raise InputError("request_invalid", message, fix=fix)
         new = NewJob(
             id=new_job_id(),
-            kind=row["kind"],
+            kind=job.kind,
             lane=row["lane"],
             owner=job.owner,
             priority=job.priority,
@@ -327,8 +326,13 @@ class QueueService:
     def _planned(self, request: GenerationRequest, *, raw: bool) -> Plan:
         files = self._caller.files
         picture = self._path_or_id if files else lambda given: str(self._path(given))
-        resolved = resolve(request, files=files, picture=picture)
-        return resolved.told(self._shared.planned(resolved.request, raw=raw))
+
+        def plan(one: GenerationRequest) -> Plan:
+            resolved = resolve(one, files=files, picture=picture)
+            return resolved.told(self._shared.planned(resolved.request, raw=raw))
+
+        # Before names are looked up: what a pasted block names is a hint.
+        return planned(request, plan)
 
     def _path_or_id(self, given: str) -> str:
         with contextlib.suppress(UnknownNameError):
@@ -364,7 +368,9 @@ class _Shared:
         self._close = close
         self._lock = DispatcherLock(database)
         self._retention = Retention(ledger, uploads.store, self.settings.storage)
-        self.dispatcher = Dispatcher(ledger, self._lock, self._run, self._slots)
+        self.dispatcher = Dispatcher(
+            ledger, self._lock, self._run, self._slots, each_look=self._tidy
+        )
         ledger.view = self.dispatcher.seen
 
     def start(self, *, work: bool) -> None:
@@ -373,7 +379,9 @@ class _Shared:
         if not self._lock.shared and not self._lock.take():
             message = "Another Kizy server works on this database."
             raise InputError("server_runs_already", message)
-        self._retention.start(alone=not self._lock.shared, due=lambda: self.dispatcher.dispatches)
+        if not self._lock.shared:
+            # Nobody else writes here: what a process left that died just then can go at once.
+            self._retention.unknown(older=0.0)
         self.dispatcher.start()
 
     def require_open(self) -> None:
@@ -424,17 +432,16 @@ class _Shared:
             self.ledger.store.check()
         except Exception as error:
             return str(error)
-        return self.dispatcher.problem or self._retention.problem
+        return None
 
     def close(self, patience: float) -> None:
         if self.stopping:
             return
         self.stopping = True
-        with contextlib.ExitStack() as stack:
-            # Each of them whatever becomes of those before it, in this order.
-            for end in (self._close, self.database.close, self.app.close, self._retention.stop):
-                stack.callback(end)
-            self.dispatcher.close(patience)
+        self.dispatcher.close(patience)
+        self.app.close()
+        self.database.close()
+        self._close()
 
     def _end_at_once(self, job: Job, plan: Plan) -> None:
         if from_store(self.ledger, self.app, job.id, plan):
@@ -475,6 +482,10 @@ class _Shared:
         if lane != COMFYUI:
             return 1
         return max(1, COMFY_JOBS * self.app.comfy.count)
+
+    def _tidy(self) -> None:
+        if self.dispatcher.dispatches:
+            self._retention.maybe()
 
 
 _CANCELLED = ErrorInfo(

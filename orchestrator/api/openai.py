@@ -25,11 +25,11 @@ from ...core.errors import CODES, InputError, KizyError
 from ...core.job import Job, JobArtifact
 from ...core.picture_files import as_mask, is_see_through, open_picture
 from ...core.request import (
-    MAX_SEED,
     GenerationRequest,
     Mask,
     Name,
     Prompt,
+    Seed,
     StartPicture,
 )
 from ..service import Wish
@@ -51,8 +51,8 @@ router = APIRouter(prefix=PREFIX, tags=["openai"])
 MOST = 10
 """Pictures that one request may ask for, as at OpenAI."""
 
-THEIR_MODELS = re.compile(r"dall-e|gpt-|chatgpt-", re.IGNORECASE)
-"""How names of OpenAI's models begin; what they ask for, Kizy's choice draws."""
+THEIR_MODELS = re.compile(r"(?:[\w.-]+[/:])*(?:dall-e|gpt-|chatgpt-)", re.IGNORECASE)
+"""How names of OpenAI's models begin, behind a provider's: they leave the choice to Kizy."""
 
 QUALITIES: dict[str, Literal["draft", "balanced", "best"]] = {
     "low": "draft",
@@ -86,7 +86,7 @@ class ImageRequest(BaseModel):
     response_format: Literal["b64_json", "url"] | None = None
     output_format: Literal["png", "jpeg", "webp"] | None = None
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    seed: Seed | None = None
     stream: bool | None = None
 
     @model_validator(mode="before")
@@ -98,7 +98,7 @@ class ImageRequest(BaseModel):
     def as_links(self) -> bool:
         """Whether the answer holds addresses, not the pictures themselves."""
         if self.response_format is None:
-            return (self.model or "").lower().startswith("dall-e")
+            return re.match(r"(?:[\w.-]+[/:])*dall-e", self.model or "", re.IGNORECASE) is not None
         return self.response_format == "url"
 
     def require_possible(self) -> None:

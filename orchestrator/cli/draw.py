@@ -19,6 +19,7 @@ from ...core.plan import Plan
 from ...core.request import GenerationRequest, parse_request
 from ..app import App
 from ..engines.base import Handle
+from ..planning.pasted import planned
 from ..planning.resolve import resolve
 from ..settings import Settings, load_settings
 from .outcome import FailedError, Outcome, View, close, moving, put, saved_before, tell
@@ -78,8 +79,12 @@ def generate(values: dict[str, Any], *, raw: bool, view: View, fresh: bool = Fal
         there.generate(request, settings, raw=raw, fresh=fresh, view=view)
         return
     with _app(view, settings) as app:
-        resolved = resolve(request, files=True)
-        _draw(app, resolved.told(app.plan(resolved.request, raw=raw)), view)
+
+        def plan(one: GenerationRequest) -> Plan:
+            resolved = resolve(one, files=True)
+            return resolved.told(app.plan(resolved.request, raw=raw))
+
+        _draw(app, planned(request, plan), view)
 
 
 def replay(picture: Path, *, view: View, fresh: bool = False) -> None:

@@ -34,8 +34,7 @@ def read_all(kind: type[_Model], values: Any) -> tuple[_Model, ...]:
 
 
 def read_job(values: Any) -> Job:
-    """A job. An artifact or notice of a form that only a newer Kizy knows is left out; of other
-    parts Job itself says what becomes of them."""
+    """A job. A Plan, artifact or notice of a form that only a newer Kizy knows is left out."""
     try:
         return read(Job, values)
     except UnreadableError:
@@ -45,7 +44,10 @@ def read_job(values: Any) -> Job:
     for name, kind in (("artifacts", JobArtifact), ("notices", Notice)):
         if isinstance(plain.get(name), list):
             plain[name] = tuple(_readable(kind, plain[name]))
-    return read(Job, plain)
+    try:
+        return read(Job, plain)
+    except UnreadableError:
+        return read(Job, plain | {"plan": None})
 
 
 def read_page(values: Any) -> JobPage:

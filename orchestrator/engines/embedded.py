@@ -68,14 +68,9 @@ class EmbeddedEngine:
         self._save = save
         self._saved = saved
         self._previews = previews
-        # The thread that draws and those that ask what the engine can do make the drawer on first
-        # use: with two of them its model would lie in memory twice.
-        self._making = threading.Lock()
         self._drawer = drawer
         self._started = StartedJobs[_Work](lambda work: work.record)
         self._waiting: queue.SimpleQueue[_Work] = queue.SimpleQueue()
-        # Held by whoever starts a job, which may be several threads: the started jobs and the
-        # thread that draws are changed under it. Followers look jobs up without it.
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
@@ -119,12 +114,11 @@ class EmbeddedEngine:
             work.cancel.cancel()
 
     def _the_drawer(self) -> Drawer:
-        with self._making:
-            if self._drawer is None:
-                from ...drawing.drawer import Drawer
+        if self._drawer is None:
+            from ...drawing.drawer import Drawer
 
-                self._drawer = Drawer(previews=self._previews)
-            return self._drawer
+            self._drawer = Drawer(previews=self._previews)
+        return self._drawer
 
     def _work(self) -> None:
         leave_shared_core()
@@ -141,8 +135,7 @@ class EmbeddedEngine:
                 self._draw(work, first, count)
         except KizyError as failure:
             error = failure
-        except BaseException as failure:
-            # Also what would end the thread, which all later jobs wait for.
+        except Exception as failure:
             error = unforeseen(failure)
             _log_failure()
         record.end(error)

@@ -87,10 +87,10 @@ class Means(Arguments):
     seed: Annotated[
         int | None,
         Field(
-            ge=0,
+            ge=-1,
             le=_MAX_SAFE_SEED,
-            description="The same seed with the same words draws the same picture. Left out, it"
-            " is rolled, and told with the picture.",
+            description="The same seed with the same words draws the same picture. Left out, or"
+            " -1, it is rolled, and told with the picture.",
         ),
     ] = None
     enlarge: Annotated[

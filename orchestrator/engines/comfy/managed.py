@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -21,8 +20,6 @@ from .installation import Gpus, Installation, devices, find_installation
 from .process import ComfyProcess, Launch, PortTakenError, Waits, port_is_free
 from .records import Fleet, OwnerLock, ProcessRecord, ServerRecord, State
 from .watch import Rules, Watch
-
-log = logging.getLogger(__name__)
 
 PORTS_TRIED = 50
 """Ports that are tried, one after the other, for one ComfyUI."""
@@ -84,7 +81,6 @@ class ManagedServers:
         self._owner = False
         self._version = ""
         self._servers: list[_Server] = []
-        # The thread that watches looks and ends servers; so does whoever stops them meanwhile.
         self._stopping = threading.Event()
         self._looking = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -154,12 +150,7 @@ class ManagedServers:
                 return
             if time.monotonic() - looked < self._waits.look:
                 continue
-            try:
-                self.look()
-            except Exception as error:
-                # Nobody else looks after the servers: the next look comes all the same.
-                log.exception("a look at the servers failed")
-                self._say(f"A look at ComfyUI failed ({type(error).__name__}: {error}).")
+            self.look()
             looked = time.monotonic()
             if self.failure() is not None:
                 return

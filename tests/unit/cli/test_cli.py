@@ -153,7 +153,7 @@ BAD = {
     "steps abc": (["x", "--steps", "abc"], "request_invalid"),
     "steps 2.5": (["x", "--steps", "2.5"], "request_invalid"),
     "steps 100000": (["x", "--steps", "100000"], "request_invalid"),
-    "seed -1": (["x", "--seed", "-1"], "request_invalid"),
+    "seed -2": (["x", "--seed", "-2"], "request_invalid"),
     "guidance nan": (["x", "--guidance", "nan"], "request_invalid"),
     "guidance inf": (["x", "--guidance", "inf"], "request_invalid"),
     "count 0": (["x", "--count", "0"], "request_invalid"),

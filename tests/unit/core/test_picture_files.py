@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from kizy.core import picture_files
 from kizy.core.errors import KizyError, PictureError, UnknownNameError
+from kizy.core.parameters import parameters_text
 from kizy.core.picture_files import (
     open_picture,
-    parameters_text,
     png_bytes,
     png_size,
     png_with_plan,
@@ -299,6 +299,7 @@ def test_the_parameters_are_read_as_the_web_ui_reads_them(make_plan: PlanBuilder
         "Model": "my, model: v2",
         "Model hash": "0123456789",
         "Version": "Kizy 9.9",
+        "Hashes": '{"model": "0123456789"}',
     }
 
 

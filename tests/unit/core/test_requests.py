@@ -67,7 +67,7 @@ def test_a_text_over_the_limit_is_refused_with_its_length(field: str) -> None:
         ("count", 0),
         ("count", 1001),
         ("count", 1.5),
-        ("seed", -1),
+        ("seed", -2),
         ("seed", MAX_SEED + 1),
         ("seed", "lucky"),
         ("steps", 0),
@@ -86,7 +86,7 @@ def test_a_text_over_the_limit_is_refused_with_its_length(field: str) -> None:
         ("mask", {"picture": "a.png", "feather": 513}),
         ("controls", [{"kind": "depth", "picture": "a.png", "strength": 10.5}]),
         ("improve", [{"what": "hands"}]),
-        ("enlarge", {"factor": 1}),
+        ("enlarge", {"factor": 0.5}),
         ("enlarge", {"factor": 9}),
         ("video", {"seconds": 0}),
         ("engine", ""),
@@ -112,7 +112,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(field: str, value: Any)
         {"steps": 0},
         {"rank": 0},
         {"resolution": 32},
-        {"seed": -1},
+        {"seed": -2},
         {"pictures": ["a.png"]},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -137,3 +137,18 @@ def test_a_request_cannot_be_changed() -> None:
 def test_a_request_survives_json() -> None:
     request = generation(loras=[{"name": "fox", "model_weight": 0.5}], seed=7)
     assert GenerationRequest.model_validate_json(request.model_dump_json()) == request
+
+
+@pytest.mark.parametrize("model", ["dall-e-3", "openai/gpt-image-1", "azure:gpt-image-1.5-mini"])
+def test_a_model_of_openais_leaves_the_choice_to_kizy(model: str) -> None:
+    assert generation(model=model).model == "auto"
+
+
+@pytest.mark.parametrize("model", ["dall-e-style", "gpt", "my/gpt-images", "auto"])
+def test_other_names_of_models_stay(model: str) -> None:
+    assert generation(model=model).model == model
+
+
+@pytest.mark.parametrize("seed", [-1, "auto"])
+def test_a_seed_of_minus_one_is_rolled(seed: Any) -> None:
+    assert generation(seed=seed).seed == "auto"

@@ -40,7 +40,7 @@ def test_requests_fit_the_schema(values: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"prompt": ""}, {"prompt": "a", "seed": -1}, {"prompt": "a", "what": 1}],
+    [{}, {"prompt": ""}, {"prompt": "a", "seed": -2}, {"prompt": "a", "what": 1}],
     ids=["no-prompt", "empty", "seed", "unknown"],
 )
 def test_bad_requests_do_not_fit_the_schema(values: dict[str, Any]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -240,29 +238,3 @@ def test_a_job_of_an_earlier_process_goes_on_and_saves_nothing_twice(
     assert {e.artifact.path for e in events if e.kind == "artifact"} == before
     assert {str(path) for path in later.pictures.folder.glob("*.png")} == before
     assert fake.ran(handle.job_id) == 1
-
-
-def test_threads_that_come_at_once_get_one_engine_shelf_and_side(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from kizy.orchestrator.engines import embedded
-
-    made: list[object] = []
-
-    class Slow:
-        def __init__(self, *given: object, **named: object) -> None:
-            threading.Event().wait(0.05)
-            made.append(self)
-
-    monkeypatch.setattr(embedded, "EmbeddedEngine", Slow)
-    app = App(pictures=tmp_path, settings=Settings(engine="embedded"))
-    together = threading.Barrier(6)
-
-    def ask() -> tuple[int, int, int]:
-        together.wait(20.0)
-        return id(app.engine("embedded")), id(app.shelf), id(app.comfy)
-
-    with ThreadPoolExecutor(6) as threads:
-        found = {one.result() for one in [threads.submit(ask) for _ in range(6)]}
-    assert len(made) == 1 and len(found) == 1
-    app.close()
