@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..core.picture_reader import ENDINGS
+
 FOLDER = "kizy"
 """Below ComfyUI's input folder."""
 KEPT = 30 * 86_400.0
@@ -23,10 +25,10 @@ KEPT = 30 * 86_400.0
 PAUSE = 86_400.0
 """Seconds between two looks."""
 
-PICTURES = (".zip", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
+PICTURES = (".zip", *ENDINGS)
 SET = re.compile(r"[0-9a-f]{8,32}")
 """Names what is uploaded together."""
-_CONTENT = re.compile(r"[0-9a-f]{64}\.\w{2,5}")
+_CONTENT = re.compile(r"[0-9a-f]{64}(?:-mask)?\.\w{2,5}")
 _HALF = re.compile(r"\.kizy\.\w+\.part")
 """What was arriving when ComfyUI ended."""
 

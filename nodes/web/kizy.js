@@ -5,7 +5,8 @@ import { api } from "../../scripts/api.js";
 import { ComfyWidgets } from "../../scripts/widgets.js";
 
 const EXPLAINED = "kizy_told";
-const PICTURES = ".zip,.png,.jpg,.jpeg,.webp,.gif,.bmp,.tif,.tiff,.heic";
+const PICTURES =
+  ".zip,.png,.apng,.jpg,.jpeg,.jfif,.mpo,.webp,.gif,.tif,.tiff,.bmp,.avif,.heic,.heif,.jp2";
 const LINE = 14;
 const MOST_LINES = 22;
 // Lines of the place at the node's bottom. It is there from the beginning and holds the explanation,

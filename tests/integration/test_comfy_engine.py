@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ import requests
 import torch
 from kizy.core.errors import InputError
 from kizy.core.job import Artifact, Event, new_job_id
-from kizy.core.picture_files import read_plan
+from kizy.core.picture_files import open_picture, read_plan
 from kizy.core.plan import DrawStage, EnlargeStage, Plan, SecondPassStage, Stage
 from kizy.core.request import Enlarge, GenerationRequest, StartPicture
 from kizy.orchestrator.app import App
@@ -32,7 +32,7 @@ from kizy.orchestrator.planner import ENLARGER
 from kizy.orchestrator.settings import ServerSettings, Settings
 from kizy.orchestrator.templates.compile import compile_plan
 from kizy.orchestrator.templates.library import template_for
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, PngImagePlugin
 from safetensors.torch import save_file
 
 from tests.unit.drawing.builders import save_kohya_lora
@@ -366,6 +366,50 @@ def test_a_start_picture_of_strength_0_is_kept(app: App, tmp_path: Path, factor:
     assert pixels_of(Path(saved)).shape == (60 * factor, 90 * factor, 3)
     if factor == 1:
         assert (pixels_of(Path(saved)) == pixels_of(given)).all()
+
+
+def palette(path: Path) -> Path:
+    """A GIF of two frames; the second must not be seen."""
+    frames = [Image.effect_noise((90, 60), 80).convert("P"), Image.new("P", (90, 60))]
+    frames[0].save(path / "a.gif", save_all=True, append_images=frames[1:])
+    return path / "a.gif"
+
+
+def deep(path: Path) -> Path:
+    values = np.random.default_rng(0).integers(0, 65536, (60, 90)).astype(np.uint16)
+    Image.fromarray(values).save(path / "a.png")
+    return path / "a.png"
+
+
+def turned(path: Path) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.effect_noise((90, 60), 80).convert("RGB").save(path / "a.tif", exif=exif)
+    return path / "a.tif"
+
+
+def wordy(path: Path) -> Path:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "x" * 3_000_000, zip=True)
+    Image.effect_noise((90, 60), 80).convert("RGB").save(path / "a.png", pnginfo=info)
+    return path / "a.png"
+
+
+@pytest.mark.parametrize("make", [palette, deep, turned, wordy])
+def test_a_start_picture_of_any_kind_comes_as_kizy_reads_it(
+    app: App, tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    given = make(tmp_path)
+    request = GenerationRequest(
+        prompt="a fox",
+        model="starter",
+        engine="comfyui",
+        start=StartPicture(picture=str(given), strength=0),
+        enlarge=Enlarge(factor=1),
+    )
+    (saved,) = (e.artifact.path for e in events_of(app, request) if e.kind == "artifact")
+    wanted = np.asarray(open_picture(given).convert("RGB"))
+    assert np.array_equal(pixels_of(Path(saved)), wanted)
 
 
 def events_of(app: App, request: GenerationRequest) -> list[Event]:

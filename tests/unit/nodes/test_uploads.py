@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -106,3 +107,19 @@ def test_it_is_looked_at_once_a_day(inputs: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_where_nothing_was_uploaded_nothing_happens(tmp_path: Path) -> None:
     tidy(tmp_path / "none", NOW)
+
+
+def test_the_button_offers_what_the_server_takes() -> None:
+    script = (Path(uploads.__file__).parent / "web" / "kizy.js").read_text(encoding="utf-8")
+    offered = re.search(r'const PICTURES =\s*"([^"]+)"', script)
+    assert offered is not None
+    assert tuple(offered[1].split(",")) == uploads.PICTURES
+
+
+def test_a_mask_that_nobody_uses_goes_too(tmp_path: Path) -> None:
+    mask = tmp_path / "kizy" / f"{'a' * 64}-mask.png"
+    mask.parent.mkdir()
+    mask.write_bytes(b"x")
+    os.utime(mask, (NOW - 2 * KEPT, NOW - 2 * KEPT))
+    tidy(tmp_path, NOW)
+    assert not mask.exists()
