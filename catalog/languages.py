@@ -25,7 +25,8 @@ _SMALL: dict[str, frozenset[str]] = {
         " under over like out without no not wearing",
         "de": "der die das den dem des ein eine einen einem einer eines und mit auf im am in an von"
         " vom zum zur wie als aus bei für über unter vor nach ist sind beim ohne mein meine unser"
-        " bitte mach so dieses diese dieser",
+        " bitte mach so dieses diese dieser meiner meinem meinen meines"
+        " neben hinter zwischen gegen durch",
         "fr": "le la les un une des du de d l et avec dans sur sous en au aux comme par pour qui"
         " est sont son sa mon ma mes ce cette devant derrière sans très fait façon",
         "es": "el la los las un una unos unas de del y con en sobre bajo por para como al su que"
@@ -55,6 +56,20 @@ LEAST_BEGINNING = 4
 """Letters at the beginning that two forms of a word share at least, ..."""
 SAME_SHARE = 0.65
 """... and this share of the longer one; in Turkish, which adds endings to endings, any."""
+LEAST_STEM = 3
+"""Letters that are left of a word without its ending, at least."""
+_ENDINGS = {
+    "de": ("er", "es", "en", "em", "e"),
+    "nl": ("e",),
+    "fr": ("es", "e", "s", "x"),
+    "es": ("os", "as", "es", "o", "a", "s"),
+    "it": ("o", "a", "i", "e"),
+    "pt": ("os", "as", "o", "a", "s"),
+    "pl": ("ego", "ej", "ych", "ym", "y", "a", "e", "i"),
+    "ru": ("ый", "ий", "ой", "ая", "яя", "ое", "ее", "ые", "ие", "ую", "ом", "ем", "е", "у", "ы"),
+    "uk": ("ий", "ій", "а", "я", "е", "є", "і", "ого", "ому"),
+}
+"""Endings that take each other's place; of each language the longest first."""
 KOREAN_WORD = 3
 """Syllables of a word of one with its ending, at most."""
 
@@ -132,8 +147,11 @@ def _phrase(tokens: list[str], place: int, language: str) -> tuple[int, str]:
 
 @lru_cache(maxsize=20_000)
 def _one(token: str, language: str) -> str | None:
-    """A word in English by its beginning, or by the parts it is put together from."""
+    """A word in English by its ending, its beginning, or the parts it is put together from."""
     lexicon = _lexicon(language)
+    inflected = _with_other_ending(token, language)
+    if inflected is not None:
+        return inflected
     best: tuple[float, str] | None = None
     for form in lexicon.by_beginning.get(token[:LEAST_BEGINNING], ()):
         same = _beginning(token, form)
@@ -155,6 +173,22 @@ def _one(token: str, language: str) -> str | None:
             second = lexicon.exact.get((last,)) or (_one(last, language) if len(last) > 3 else None)
             if second is not None or cut > 5:
                 return " ".join(dict.fromkeys((first, second or "")).keys()).strip()
+    return None
+
+
+def _with_other_ending(token: str, language: str) -> str | None:
+    """A short word, which has too little of a beginning: "roter" is "rot", "roja" is "rojo"."""
+    exact = _lexicon(language).exact
+    endings = _ENDINGS.get(language, ())
+    for ending in endings:
+        if not token.endswith(ending) or len(token) - len(ending) < LEAST_STEM:
+            continue
+        kept = token.removesuffix(ending)
+        for other in ("", *endings):
+            if (kept + other,) in exact:
+                return exact[(kept + other,)]
+        if language == "nl" and (f"{kept[:-1]}{kept[-2]}{kept[-1]}",) in exact:
+            return exact[(f"{kept[:-1]}{kept[-2]}{kept[-1]}",)]
     return None
 
 

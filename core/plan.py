@@ -13,6 +13,10 @@ from .request import MAX_SIDE, Frozen
 
 PLAN_VERSION = 1
 
+NOTICE = "notice"
+"""As a Reason's `choice`: something that the person has to know. `value` is a code that never
+changes."""
+
 
 class Reason(Frozen):
     """Why something was picked, in plain words. `choice` names the Plan's field."""
@@ -160,6 +164,11 @@ class Plan(Frozen):
     def draws(self) -> bool:
         """Whether a picture is drawn, rather than a given one worked on."""
         return any(isinstance(stage, DrawStage) for stage in self.stages)
+
+    @property
+    def notices(self) -> tuple[Reason, ...]:
+        """The reasons that the person has to know, whatever they look at."""
+        return tuple(reason for reason in self.reasons if reason.choice == NOTICE)
 
     def for_picture(self, index: int) -> Plan:
         """The Plan that draws picture `index` (from 0) alone."""

@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 from ..catalog.family import Family, family
 from ..catalog.hashes import file_sha256, tensors_sha256
-from ..catalog.models import STARTER_FILE, ModelEntry
+from ..catalog.models import STARTER, STARTER_FILE, ModelEntry
 from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
 from ..core.errors import InputError, KizyError, UnknownNameError
@@ -40,6 +40,7 @@ from .planning.models import Chosen
 from .planning.pasted import planned, read_pasted
 from .planning.replay import found_again
 from .planning.resolve import without_tags
+from .planning.starter_limits import Learned, learned_from, said_to_starter, starter_limits
 from .planning.told_files import is_same
 from .settings import Settings, load_settings
 from .shelf import Shelf
@@ -332,11 +333,14 @@ class App:
         with self._planning:
             model, why = offer.model(request)
             facts = family(model.family or "").as_variant(model.variant)
-            style, style_reason, named = _style(request, facts)
+            starter = facts.id == STARTER
+            prompt = starter_limits(request.prompt).drawn_from if starter else request.prompt
+            style, style_reason, named = _style(request, prompt, facts)
             asked = style.words if style is not None and style_reason != DEFAULTED else None
             loras = offer.loras(request, model, asked)
         if style_reason == DEFAULTED and any(lora.is_style for lora in loras.loras):
             style = style_reason = None
+        wording, notices = said_to_starter(request, _learned(loras)) if starter else ({}, ())
         built_in = offer.kind == EMBEDDED and model.kind == "builtin"
         return Choices(
             model=model,
@@ -358,6 +362,8 @@ class App:
             ),
             improve_masks=tuple(look(asked.mask) for asked in request.improve),
             raw=raw,
+            wording=wording,
+            notices=notices,
         )
 
     def _look(self, path: str) -> PictureFacts:
@@ -384,12 +390,22 @@ def _may_have_come(error: KizyError) -> bool:
     )
 
 
-def _style(request: GenerationRequest, facts: Family) -> tuple[Style | None, str | None, bool]:
+def _learned(loras: LoraChoices) -> Learned:
+    """What these LoRAs bring, by their names and triggers."""
+    texts = [
+        word for lora in loras.loras for word in (lora.file.name, *lora.triggers, *lora.spoken)
+    ]
+    return learned_from(texts, style=any(lora.is_style for lora in loras.loras))
+
+
+def _style(
+    request: GenerationRequest, prompt: str, facts: Family
+) -> tuple[Style | None, str | None, bool]:
     """(style, why, whether the prompt's own words for it suffice).
 
     A model that learned captions wants their very words, not others for the same.
     """
-    found = style_in_prompt(request.prompt, facts.id)
+    found = style_in_prompt(prompt, facts.id)
     literal = facts.prompt_style == "caption"
     if request.style != "auto":
         style = find_style(request.style, facts.id)

@@ -6,7 +6,8 @@ gets entries, not names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..catalog.family import Family
@@ -111,7 +112,11 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class Choices:
-    """Everything that the request names, found in the catalog; `seed` is used for "auto"."""
+    """Everything that the request names, found in the catalog; `seed` is used for "auto".
+
+    `wording`: lines of the request (prompt, negative, parts) that are said to the model in other
+    words. `notices`: what the person has to know of them.
+    """
 
     model: ModelEntry
     model_reason: str
@@ -128,6 +133,8 @@ class Choices:
     improve_masks: tuple[PictureFacts | None, ...] = ()
     model_sha256: str | None = None
     raw: bool = False
+    wording: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[Reason, ...] = ()
 
 
 def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
@@ -160,17 +167,19 @@ def make_plan(request: GenerationRequest, choices: Choices) -> Plan:
     added = _added(choices)
 
     def said(words: str) -> str:
-        text, told = worded(words, added, reader)
+        text, told = worded(choices.wording.get(words, words), added, reader)
         reasons.extend(reason for reason in told if reason not in reasons)
         return text
 
     prompt = said(request.prompt)
-    negative, told = negative_words(_negative(request, family, reasons), reader)
+    unwanted = _negative(request, family, reasons)
+    negative, told = negative_words(choices.wording.get(unwanted, unwanted), reader)
     reasons += told
     width, height, stages = all_stages(request, choices, size, steps, said, reasons)
     reasons += idle_options(request, family, start.strength if start is not None else 1.0)
     maps = zip(request.controls, choices.controls, strict=True)
     reasons += stretched([(c.kind, f.width, f.height) for c, f in maps], size.width, size.height)
+    reasons += choices.notices
     return Plan(
         engine=engine.kind,
         request_prompt=request.prompt,

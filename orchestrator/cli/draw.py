@@ -134,11 +134,16 @@ def _draw(app: App, plan: Plan, view: View) -> None:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     console = Console(stderr=True)
     started = time.monotonic()
-    outcome, end = _follow(app, app.start(plan), console)
+    handle = app.start(plan)
+    for notice in plan.notices:
+        put(console, f"Note: {notice.why}")
+    outcome, end = _follow(app, handle, console)
     seconds = time.monotonic() - started
     if end.error is not None:
         _raise(end.error, outcome, console)
     tell(outcome, plan, console)
+    outcome.notices[:0] = [notice.why for notice in plan.notices]
+    outcome.codes[:0] = [notice.value for notice in plan.notices]
     close(outcome, plan, seconds, view)
 
 
@@ -154,7 +159,7 @@ def _follow(app: App, handle: Handle, console: Console) -> tuple[Outcome, EndEve
                     elif event.kind == "artifact":
                         outcome.artifacts.append(event.artifact)
                     elif event.kind == "notice":
-                        outcome.notices.append(event.text)
+                        outcome.note(event.code, event.text)
                     elif event.kind == "end":
                         return outcome, event
             except KeyboardInterrupt:

@@ -21,6 +21,7 @@ from ..engines.base import COMFYUI
 from ..family_names import family_in_words, family_named
 from ..listings import Models, all_models
 from ..planning.models import COMFYUI_FIRST, Available
+from ..planning.starter_limits import starter_limits
 from ..settings import load_settings
 from .told import document, line, shown
 
@@ -114,12 +115,16 @@ def why(prompt: str, *, as_json: bool) -> None:
         taken = app.model_for(GenerationRequest(prompt=prompt))
         there = all_models(app)
     told = _explained(taken, there)
+    limits = _limits(told.entry, prompt)
     if as_json:
-        document({"prompt": prompt} | _choice(told, there, settings.model))
+        facts = _choice(told, there, settings.model)
+        document({"prompt": prompt, **facts, "notes": [*facts["notes"], *limits]})
         return
     console = Console()
     line(console, f"{told.name}  ({_of(told.entry)}, on {told.where})", "bold")
     line(console, told.why, indent=4)
+    for limit in limits:
+        line(console, f"Note: {limit}", indent=4)
     if told.runners_up:
         console.print()
         line(console, "Looked at, not taken:", "dim")
@@ -162,6 +167,13 @@ def _explained(taken: TakenModel, there: Models) -> _Explained:
         others += [(model, taken.engine_why) for model in there.on_servers]
     runners_up = tuple(pair for pair in others if pair[0].entry.name != taken.entry.name)
     return _Explained(taken.entry, where, taken.why, choice.intent, runners_up)
+
+
+def _limits(entry: ModelEntry, prompt: str) -> list[str]:
+    """What of the prompt will not be seen, if the starter draws it."""
+    if entry.family != STARTER:
+        return []
+    return [notice.why for notice in starter_limits(prompt).notices]
 
 
 def _hits(words: str, entry: ModelEntry) -> int:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ...core.errors import KizyError, exit_status
 from ...core.job import Artifact, ErrorInfo
-from ...core.plan import Plan
+from ...core.plan import NOTICE, Plan
 from .told import document, shown
 
 
@@ -30,10 +30,16 @@ class View:
 
 @dataclass
 class Outcome:
-    """What came of a drawing."""
+    """What came of a drawing. `codes`: of the notices, which never change."""
 
     artifacts: list[Artifact] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
+
+    def note(self, code: str, text: str) -> None:
+        """Keep a notice."""
+        self.notices.append(text)
+        self.codes.append(code)
 
 
 class FailedError(KizyError):
@@ -88,7 +94,7 @@ def tell(outcome: Outcome, plan: Plan, console: Console) -> None:
         put(console, f"  {artifact.width}x{artifact.height}, seed {artifact.seed}")
     if plan.prompt != plan.request_prompt:
         put(console, f"Drawn: {plan.prompt}")
-    for reason in plan.reasons:
+    for reason in (reason for reason in plan.reasons if reason.choice != NOTICE):
         put(console, f"{reason.choice.capitalize()}: {reason.value} ({reason.why})", "dim")
 
 
@@ -122,6 +128,7 @@ def _document(outcome: Outcome, plan: Plan, seconds: float) -> dict[str, Any]:
             artifact.model_dump(mode="json", exclude={"plan"}) for artifact in outcome.artifacts
         ],
         "notices": outcome.notices,
+        "notice_codes": outcome.codes,
         "seconds": round(seconds, 3),
         "plan": plan.model_dump(mode="json"),
     }

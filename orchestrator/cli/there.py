@@ -125,7 +125,9 @@ def _draw(
     started = time.monotonic()
     job = accepted(service, service.generate, request, wish)
     job = followed(service, job, console)
-    outcome = Outcome(notices=[notice.text for notice in job.notices])
+    outcome = Outcome()
+    for notice in job.notices:
+        outcome.note(notice.code, notice.text)
     for artifact in save_pictures(service, job, folder):
         outcome.artifacts.append(artifact)
     seconds = time.monotonic() - started
@@ -135,7 +137,7 @@ def _draw(
         message = "The server's Plan is of a newer Kizy, and cannot be shown."
         raise EngineError("server_failed", message, fix="Update Kizy here.")
     if job.from_store:
-        outcome.notices.append(DRAWN_BEFORE)
+        outcome.note("drawn_before", DRAWN_BEFORE)
     tell(outcome, job.plan, console)
     close(outcome, job.plan, seconds, view)
 

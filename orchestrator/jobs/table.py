@@ -168,6 +168,9 @@ class JobTable:
                 "number": number,
             }
             row = connection.execute(_ADD_JOB, values).mappings().one()
+            for told in new.plan.notices if new.plan is not None else ():
+                self._notice(connection, new.id, Notice(code=told.value, text=told.why))
+                row = self._row(connection, new.id)
             return rows.job_of(row, plan=new.plan), float(number)
 
     def job(self, job_id: str, owner: str | None = None) -> Job:

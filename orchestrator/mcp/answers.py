@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from ...core.errors import KizyError
 from ...core.job import Job, JobArtifact
+from ...core.plan import NOTICE
 from ..service import Service
 from .arguments import MAX_WAIT
 from .facts import FileFacts, JobFacts, Link, job_facts
@@ -98,7 +99,8 @@ def _job_words(job: JobFacts) -> str:
     lines += [_file_words(number, one) for number, one in enumerate(job.files, 1)]
     if job.state == "succeeded" and job.reasons:
         lines.append("Why:")
-        lines += [f"- {one.choice} = {one.value}: {one.why}" for one in job.reasons]
+        told = [one for one in job.reasons if one.choice != NOTICE]
+        lines += [f"- {one.choice} = {one.value}: {one.why}" for one in told]
     lines += [f"Note: {one.text}" for one in job.notices]
     return "\n".join(lines)
 

@@ -6,10 +6,8 @@ that names a model, or settings that do, come before the rule: see the offers.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.util import find_spec
 
 from ...catalog.card import Card
@@ -18,10 +16,10 @@ from ...catalog.models import STARTER, ModelEntry, list_models
 from ...catalog.select_model import ModelChoice, select_model
 from ...core.cores import all_cores
 from ...core.request import GenerationRequest
-from ...starter.concepts import STYLES, concepts
 from ..engines.comfy.models import entry, family_of, model_names
 from ..engines.embedded import NEEDED
 from .inventory import Server
+from .starter_limits import starter_can
 
 GIGABYTE = 1e9
 HERE = "this machine"
@@ -30,8 +28,6 @@ COMFYUI_FIRST = "ComfyUI draws where it can; --engine embedded draws with this o
 CHANGES_PICTURES = "It is made for changing a picture that is given, and none is."
 STARTER_SUITS = ("icon", "any")
 """What the starter is quick at, where another model would have to draw without a GPU."""
-
-_PHOTO = re.compile(r"\b(photo|photograph|photorealistic|realistic)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -139,12 +135,6 @@ def libraries_missing() -> bool:
     return any(find_spec(name) is None for name in NEEDED)
 
 
-def starter_can(prompt: str) -> bool:
-    """Whether the starter was taught what a prompt speaks of."""
-    text = prompt.casefold()
-    return not _PHOTO.search(text) and _taught().search(text) is not None
-
-
 def _problem(model: Available, request: GenerationRequest) -> str | None:
     if model.problem is not None or model.entry.family is None or request.start is not None:
         return model.problem
@@ -174,15 +164,6 @@ def _without_gpu(
     others = [pair for pair in choice.runners_up if pair[0] is not starter]
     told = (best, "Without a GPU it takes minutes.")
     return replace(choice, model=starter, why=why, runners_up=(told, *others))
-
-
-@lru_cache(maxsize=1)
-def _taught() -> re.Pattern[str]:
-    """A pattern of all words for what the starter was taught, also in the plural."""
-    found = {word for c in concepts() if c.everyday for word in (c.label, *c.words)}
-    found -= set(STYLES.values())
-    words = sorted((re.escape(word.casefold()) for word in found), key=len, reverse=True)
-    return re.compile(rf"\b(?:{'|'.join(words)})(?:e?s)?\b")
 
 
 def _shown(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from kizy.core.errors import CancelledError, KizyError
 from kizy.core.job import Event
-from kizy.core.plan import ModelFile, Plan
+from kizy.core.plan import ModelFile, Plan, Reason
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.engines.base import Handle, SavedArtifacts
 from kizy.orchestrator.engines.record import Record, StartedJobs
@@ -50,7 +50,8 @@ class FakeApp:
     """An App that draws by itself. `lane`: the engine that its Plans name.
 
     `hold()` keeps every drawing waiting until `let_go()`. `fails[prompt]`: what drawings of that
-    prompt fail with, one after the other. `drawn`: pictures that were drawn, by job.
+    prompt fail with, one after the other. `reasons`: of its Plans.
+    `drawn`: pictures that were drawn, by job.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class FakeApp:
         self.order: list[str] = []
         self.fails: defaultdict[str, list[KizyError]] = defaultdict(list)
         self.name = "a fake"
+        self.reasons: tuple[Reason, ...] = ()
         self.closed = False
         self._started = StartedJobs[_Work](lambda work: work.record)
         self._go = threading.Event()
@@ -83,7 +85,7 @@ class FakeApp:
         self._go.set()
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
-        return plan_of(request, engine=self.lane)
+        return plan_of(request, engine=self.lane, reasons=self.reasons)
 
     def fingerprint(self, kind: str | None) -> str:
         return f"{kind} {self.name}"

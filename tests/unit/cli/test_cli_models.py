@@ -86,3 +86,8 @@ def test_a_check_of_a_broken_model_says_why_and_fails(kizy, tmp_path: Path, writ
 def test_what_cannot_be_understood_is_refused(kizy, arguments: list[str], code: str) -> None:
     outcome = kizy("models", *arguments, "--json")
     assert (outcome.status, outcome.json["error"]["code"]) == (2, code)
+
+
+def test_why_says_what_the_starter_was_not_taught(kizy) -> None:
+    notes = kizy("models", "why", "three cats", "--json").json["notes"]
+    assert any("whatever the number" in note for note in notes)

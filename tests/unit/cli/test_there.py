@@ -83,7 +83,7 @@ class TestGenerate:
 
     def test_json_is_one_document_of_the_usual_form(self, kizy: Any, out: Path) -> None:
         told = kizy("generate", "a red fox", "--seed", "5", "--out", out, "--json").json
-        assert told.keys() == {"pictures", "notices", "seconds", "plan"}
+        assert told.keys() == {"pictures", "notices", "notice_codes", "seconds", "plan"}
         (picture,) = told["pictures"]
         assert picture.keys() == {"id", "path", "media_type", "width", "height", "seed"}
         assert Path(picture["path"]).is_file()

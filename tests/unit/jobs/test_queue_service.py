@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import EngineError, InputError, StorageError, UnknownNameError
-from kizy.core.job import EndEvent, Job, JobArtifactEvent, ProgressEvent, StateEvent
+from kizy.core.job import EndEvent, Job, JobArtifactEvent, Notice, ProgressEvent, StateEvent
+from kizy.core.plan import NOTICE, Reason
 from kizy.orchestrator.service import JobChange, JobQuery, Wish
 
 from tests.waiting import wait_for
@@ -173,6 +174,22 @@ def test_what_is_not_the_jobs_fault_is_tried_again_by_itself(
     job = ended(service, service.generate(wish()))
     assert (job.state, job.attempts) == ("succeeded", 3)
     assert [notice.code for notice in job.notices] == ["server_unreachable", "disk_full"]
+
+
+def test_a_plans_notices_are_those_of_its_job_from_the_beginning(made: Any, wish: Wished) -> None:
+    service = made()
+    made.app.hold()
+    made.app.reasons = (
+        Reason(choice="size", value="16x16", why="you asked for it"),
+        Reason(choice=NOTICE, value="starter_not_taught", why="no lake"),
+    )
+    job = service.generate(wish())
+    assert job.notices == (Notice(code="starter_not_taught", text="no lake"),)
+    made.app.let_go()
+    assert ended(service, job).notices == job.notices
+    again = service.generate(wish())
+    assert again.from_store or ended(service, again).from_store
+    assert again.notices == job.notices
 
 
 def test_tries_come_to_an_end(made: Any, wish: Wished, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,7 +431,12 @@ def test_a_fetched_picture_tells_no_path_of_the_server(
     made: Any, wish: Wished, tmp_path: Path
 ) -> None:
     from kizy.core.picture_files import read_plan
-    from kizy.core.plan import InputPicture, ModelFile, PlannedLora, PlannedStart
+    from kizy.core.plan import (
+        InputPicture,
+        ModelFile,
+        PlannedLora,
+        PlannedStart,
+    )
 
     service = made()
     plan = service.plan(wish())

@@ -238,3 +238,32 @@ def test_a_job_of_an_earlier_process_goes_on_and_saves_nothing_twice(
     assert {e.artifact.path for e in events if e.kind == "artifact"} == before
     assert {str(path) for path in later.pictures.folder.glob("*.png")} == before
     assert fake.ran(handle.job_id) == 1
+
+
+@pytest.mark.parametrize("engine", ["embedded", "comfyui"])
+def test_the_starter_draws_other_languages_in_its_own_words_and_says_so(
+    app_on: Callable[..., App], fake: FakeComfyUI, engine: str
+) -> None:
+    plan = app_on(fake).plan(wish(prompt="ein roter Fuchs", model="starter", engine=engine))
+    assert (plan.prompt, plan.request_prompt) == ("a red fox, 3d render", "ein roter Fuchs")
+    assert [notice.value for notice in plan.notices] == ["starter_other_words"]
+
+
+@pytest.mark.parametrize("engine", ["embedded", "comfyui"])
+def test_the_starter_says_what_it_was_not_taught(
+    app_on: Callable[..., App], fake: FakeComfyUI, engine: str
+) -> None:
+    plan = app_on(fake).plan(wish(prompt="three foxes", model="starter", engine=engine))
+    assert [notice.value for notice in plan.notices] == ["starter_not_taught"]
+
+
+def test_a_style_is_heard_in_other_languages(app_on: Callable[..., App]) -> None:
+    plan = app_on().plan(wish(prompt="ein Fuchs, Aufkleber", engine="embedded"))
+    assert plan.style == "flat"
+
+
+def test_another_model_gets_the_words_as_they_are(
+    app_on: Callable[..., App], fake: FakeComfyUI
+) -> None:
+    plan = app_on(fake).plan(wish(prompt="ein Leuchtturm", model=SD15))
+    assert plan.prompt == "ein Leuchtturm" and plan.notices == ()
