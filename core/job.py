@@ -4,23 +4,51 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from .plan import Plan
 from .request import Frozen, GenerationRequest, TrainingRequest
 
 JobKind = Literal["generation", "training"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+FileKind = Literal["picture", "lora", "sample", "report"]
+
+Unknown = Literal["unknown"]
+"""Stands for a word that only a newer version of Kizy knows."""
 
 
-class ErrorInfo(Frozen):
-    """A KizyError as data."""
+def _or_unknown(words: Any) -> BeforeValidator:
+    known = frozenset(get_args(words))
 
-    code: str
-    message: str
-    fix: str
+    def read(value: Any) -> Any:
+        return "unknown" if isinstance(value, str) and value not in known else value
+
+    return BeforeValidator(read)
+
+
+SeenKind = Annotated[JobKind | Unknown, _or_unknown(JobKind)]
+SeenState = Annotated[JobState | Unknown, _or_unknown(JobState)]
+SeenFileKind = Annotated[FileKind | Unknown, _or_unknown(FileKind)]
+
+
+def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """None for what only a newer version can read: the rest of its job is told all the same."""
+    try:
+        return read(value)
+    except ValidationError:
+        return None
+
+
+_IfReadable = WrapValidator(_or_none)
 
 
 class Artifact(Frozen):
@@ -51,6 +79,14 @@ class Told(Frozen):
     model_config = ConfigDict(extra="ignore")
 
 
+class ErrorInfo(Told):
+    """A KizyError as data."""
+
+    code: str
+    message: str
+    fix: str
+
+
 class Notice(Told):
     """Something the person should know about a job; `code` never changes."""
 
@@ -67,7 +103,7 @@ class JobArtifact(Told):
 
     id: str
     index: int = 0
-    kind: Literal["picture", "lora", "sample", "report"] = "picture"
+    kind: SeenFileKind = "picture"
     name: str
     media_type: str
     bytes: int
@@ -85,16 +121,19 @@ class Job(Told):
     1; `left`: seconds to its end, waiting included, as learned from earlier jobs. `place`: 1 is
     next; None unless it waits. `from_store`: the same Plan was drawn before, and these are its
     files. `attempts`: how often it was begun. Times are in UTC.
+
+    Of a job that a newer version of Kizy wrote, kind and state may be "unknown", and `request` and
+    `plan` None.
     """
 
     id: str = Field(default_factory=new_job_id)
-    kind: JobKind = "generation"
-    state: JobState = "queued"
+    kind: SeenKind = "generation"
+    state: SeenState = "queued"
     owner: str = "local"
     priority: int = 0
     title: str = ""
-    request: GenerationRequest | TrainingRequest
-    plan: Plan | None = None
+    request: Annotated[GenerationRequest | TrainingRequest | None, _IfReadable]
+    plan: Annotated[Plan | None, _IfReadable] = None
     training: dict[str, Any] | None = None
     paused: bool = False
     progress: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -115,7 +154,7 @@ class Job(Told):
     @property
     def over(self) -> bool:
         """Whether nothing more will happen."""
-        return self.state not in ("queued", "running")
+        return self.state in ("succeeded", "failed", "cancelled")
 
 
 class ProgressEvent(Frozen):

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
@@ -18,6 +17,7 @@ from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
 from ..core.errors import InputError, KizyError, UnknownNameError
 from ..core.job import Event, new_job_id
+from ..core.once import once_property
 from ..core.picture_files import read_plan
 from ..core.plan import (
     ModelFile,
@@ -119,18 +119,21 @@ class App:
         )
         self._saved = saved
         self._inputs = InputFolder(inputs or home.inputs_folder())
+        # Held while the embedded engine is made: by threads of jobs and of requests.
+        self._making = threading.Lock()
+        # Both are read and written by all of these; each change is one assignment.
         self._engines: dict[str, Engine] = {}
         # One request at a time is decided, for the shelf is used from one thread. Held by whoever
         # plans while a choice is made; nobody is asked and no picture or weight is read with it.
         self._planning = threading.Lock()
         self._fingerprints: dict[str, tuple[float, str]] = {}
 
-    @cached_property
+    @once_property
     def comfy(self) -> ComfySide:
         """The ComfyUI servers: found and asked on first use."""
         return ComfySide(self.settings, self.pictures, self.shelf, saved=self._saved, say=self._say)
 
-    @cached_property
+    @once_property
     def shelf(self) -> Shelf:
         """This person's LoRAs: looked through on first use."""
         return Shelf(self.settings)
@@ -142,14 +145,16 @@ class App:
         """
         kind = kind or EMBEDDED
         if kind == COMFYUI:
-            self._engines[kind] = self.comfy.engine()
-        elif kind not in self._engines:
-            from .engines.embedded import EmbeddedEngine
+            engine = self._engines[kind] = self.comfy.engine()
+            return engine
+        with self._making:
+            if kind not in self._engines:
+                from .engines.embedded import EmbeddedEngine
 
-            self._engines[kind] = EmbeddedEngine(
-                self.pictures.save, previews=self.settings.previews, saved=self._saved
-            )
-        return self._engines[kind]
+                self._engines[kind] = EmbeddedEngine(
+                    self.pictures.save, previews=self.settings.previews, saved=self._saved
+                )
+            return self._engines[kind]
 
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
         """Decide about a request that `resolve` gave. Raises InputError and its kinds."""

@@ -40,6 +40,7 @@ from .jobs.ledger import Ledger
 from .jobs.line import Waiting
 from .jobs.lock import DispatcherLock
 from .jobs.retention import Retention
+from .jobs.rows import TRAINING, Newness, newness
 from .jobs.table import Full, JobTable, NewJob
 from .jobs.training import TrainingRun, Trains
 from .jobs.uploads import Uploads, lay_out
@@ -65,9 +66,6 @@ from .service import (
 from .settings import Settings, load_settings
 from .storage.artifacts import ArtifactStore
 from .storage.uploads import UploadStore
-
-TRAINING = "training"
-"""The lane of trainings: one at a time."""
 
 COMFY_JOBS = 2
 """Jobs that each ComfyUI server gets at once: one is drawn, one waits behind it."""
@@ -198,9 +196,13 @@ class QueueService:
             message = f"Job {job_id} is {job.state}: only one that failed or was cancelled can."
             raise InputError("job_not_over", message)
         row = self._shared.ledger.table.row(job_id)
+        if newness(row) is not Newness.OURS:
+            message = f"This version of Kizy cannot read all that was asked for with job {job_id}."
+            fix = "Update Kizy to try it again, or ask for the same anew."
+            raise InputError("request_invalid", message, fix=fix)
         new = NewJob(
             id=new_job_id(),
-            kind=job.kind,
+            kind=row["kind"],
             lane=row["lane"],
             owner=job.owner,
             priority=job.priority,
@@ -368,9 +370,7 @@ class _Shared:
         self._close = close
         self._lock = DispatcherLock(database)
         self._retention = Retention(ledger, uploads.store, self.settings.storage)
-        self.dispatcher = Dispatcher(
-            ledger, self._lock, self._run, self._slots, each_look=self._tidy
-        )
+        self.dispatcher = Dispatcher(ledger, self._lock, self._run, self._slots)
         ledger.view = self.dispatcher.seen
 
     def start(self, *, work: bool) -> None:
@@ -379,9 +379,7 @@ class _Shared:
         if not self._lock.shared and not self._lock.take():
             message = "Another Kizy server works on this database."
             raise InputError("server_runs_already", message)
-        if not self._lock.shared:
-            # Nobody else writes here: what a process left that died just then can go at once.
-            self._retention.unknown(older=0.0)
+        self._retention.start(alone=not self._lock.shared, due=lambda: self.dispatcher.dispatches)
         self.dispatcher.start()
 
     def require_open(self) -> None:
@@ -432,16 +430,17 @@ class _Shared:
             self.ledger.store.check()
         except Exception as error:
             return str(error)
-        return None
+        return self.dispatcher.problem or self._retention.problem
 
     def close(self, patience: float) -> None:
         if self.stopping:
             return
         self.stopping = True
-        self.dispatcher.close(patience)
-        self.app.close()
-        self.database.close()
-        self._close()
+        with contextlib.ExitStack() as stack:
+            # Each of them whatever becomes of those before it, in this order.
+            for end in (self._close, self.database.close, self.app.close, self._retention.stop):
+                stack.callback(end)
+            self.dispatcher.close(patience)
 
     def _end_at_once(self, job: Job, plan: Plan) -> None:
         if from_store(self.ledger, self.app, job.id, plan):
@@ -482,10 +481,6 @@ class _Shared:
         if lane != COMFYUI:
             return 1
         return max(1, COMFY_JOBS * self.app.comfy.count)
-
-    def _tidy(self) -> None:
-        if self.dispatcher.dispatches:
-            self._retention.maybe()
 
 
 _CANCELLED = ErrorInfo(

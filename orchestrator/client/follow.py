@@ -173,8 +173,8 @@ class Following:
                 yield Numbered(None, event)
         if not job.over:
             return
-        state = job.state if job.state not in ("queued", "running") else "failed"
-        yield Numbered(None, EndEvent(job_id=job.id, state=state, error=job.error))
+        values = {"job_id": job.id, "state": job.state, "error": job.error}
+        yield Numbered(None, EndEvent.model_validate(values))
 
     def _now(self) -> Job:
         with self._http.answer("GET", self._path) as response:

@@ -34,7 +34,8 @@ def read_all(kind: type[_Model], values: Any) -> tuple[_Model, ...]:
 
 
 def read_job(values: Any) -> Job:
-    """A job. A Plan, artifact or notice of a form that only a newer Kizy knows is left out."""
+    """A job. An artifact or notice of a form that only a newer Kizy knows is left out; of other
+    parts Job itself says what becomes of them."""
     try:
         return read(Job, values)
     except UnreadableError:
@@ -44,10 +45,7 @@ def read_job(values: Any) -> Job:
     for name, kind in (("artifacts", JobArtifact), ("notices", Notice)):
         if isinstance(plain.get(name), list):
             plain[name] = tuple(_readable(kind, plain[name]))
-    try:
-        return read(Job, plain)
-    except UnreadableError:
-        return read(Job, plain | {"plan": None})
+    return read(Job, plain)
 
 
 def read_page(values: Any) -> JobPage:

@@ -9,7 +9,6 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import quote
@@ -17,6 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from ...core.job import Job
+from ...core.once import once_property
 from ...core.plan import Plan
 from ...core.request import GenerationRequest, TrainingRequest
 from ..service import (
@@ -163,7 +163,7 @@ class RemoteService:
             self._forget()
             del self._downloads
 
-    @cached_property
+    @once_property
     def _downloads(self) -> Downloads:
         folder = tempfile.mkdtemp(prefix="kizy-")
         # Also when nobody closes it: at the latest when Python ends.

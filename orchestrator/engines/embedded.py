@@ -68,9 +68,14 @@ class EmbeddedEngine:
         self._save = save
         self._saved = saved
         self._previews = previews
+        # The thread that draws and those that ask what the engine can do make the drawer on first
+        # use: with two of them its model would lie in memory twice.
+        self._making = threading.Lock()
         self._drawer = drawer
         self._started = StartedJobs[_Work](lambda work: work.record)
         self._waiting: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        # Held by whoever starts a job, which may be several threads: the started jobs and the
+        # thread that draws are changed under it. Followers look jobs up without it.
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
@@ -114,11 +119,12 @@ class EmbeddedEngine:
             work.cancel.cancel()
 
     def _the_drawer(self) -> Drawer:
-        if self._drawer is None:
-            from ...drawing.drawer import Drawer
+        with self._making:
+            if self._drawer is None:
+                from ...drawing.drawer import Drawer
 
-            self._drawer = Drawer(previews=self._previews)
-        return self._drawer
+                self._drawer = Drawer(previews=self._previews)
+            return self._drawer
 
     def _work(self) -> None:
         leave_shared_core()
@@ -135,7 +141,8 @@ class EmbeddedEngine:
                 self._draw(work, first, count)
         except KizyError as failure:
             error = failure
-        except Exception as failure:
+        except BaseException as failure:
+            # Also what would end the thread, which all later jobs wait for.
             error = unforeseen(failure)
             _log_failure()
         record.end(error)

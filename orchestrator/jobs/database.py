@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from sqlalchemy import (
     inspect,
     select,
 )
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
@@ -46,6 +48,10 @@ BUSY_SECONDS = 30.0
 
 MIN_SQLITE = (3, 35, 0)
 """The first one that answers with the rows that it changed (RETURNING)."""
+
+OVER = ("succeeded", "failed", "cancelled")
+"""States in which nothing more happens to a job. A newer version may know others besides "queued"
+and "running": whoever removes what no job needs goes by these."""
 
 metadata = MetaData()
 
@@ -198,6 +204,7 @@ class Database:
     def __init__(self, url: str) -> None:
         """`url`: SQLAlchemy's or Postgres's form; `sqlite://` is a database in memory."""
         self.url = url
+        # Every thread that writes to the database of this process takes turns under it.
         self._write = threading.RLock()
         with database_errors():
             self.engine = _engine(url)
@@ -281,6 +288,24 @@ def database_errors() -> Iterator[None]:
         what = words[0] if words else type(error).__name__
         message = f"The database of jobs does not work ({what})."
         raise StorageError("database_unusable", message) from error
+
+
+def put(
+    connection: Connection,
+    table: Table,
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    *,
+    new: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a row's values, whether there is one of that key by now or not. `new`: what only a row
+    that was not there gets besides.
+
+    In one statement: with two, another process may come in between, and one of both fails.
+    """
+    inserting: Any = sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert
+    adding = inserting(table).values(**key, **values, **(new or {}))
+    connection.execute(adding.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
 
 
 def sqlite_url(path: Path) -> str:

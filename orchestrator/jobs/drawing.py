@@ -100,8 +100,6 @@ class DrawingRun(ClaimedRun[Handle]):
 
     def _carried_out(self) -> ErrorInfo | None:
         plan = rows.plan_of(self._row)
-        if plan is None:
-            raise StorageError("database_unusable", f"Job {self.job_id} has no Plan.")
         if not self._row["fresh"] and from_store(self._ledger, self._draws, self.job_id, plan):
             return None
         began = time.monotonic()

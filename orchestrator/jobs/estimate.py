@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
 from ...core.plan import Plan
-from .database import Database, durations
+from .database import Database, durations, put
 
 KEEP = 0.7
 """Share that the known duration keeps when a new one is learned."""
@@ -28,7 +29,7 @@ class Work:
     @property
     def amount(self) -> float:
         """Pixels times steps: what most of the time goes with."""
-        return float(self.width * self.height * max(1, self.steps))
+        return float(max(1, self.width * self.height) * max(1, self.steps))
 
 
 def work_of(plan: Plan, lane: str) -> Work:
@@ -44,12 +45,16 @@ class Durations:
     def __init__(self, database: Database) -> None:
         with database.reading() as connection:
             rows = connection.execute(select(durations)).all()
+        # Threads of jobs learn what those of requests read, under this lock.
+        self._lock = threading.Lock()
         self._known: dict[str, float] = {key: seconds for key, seconds, _count in rows}
         self._counts: dict[str, int] = {key: count for key, _seconds, count in rows}
 
     def expect(self, plan: Plan, lane: str) -> float | None:
         """Seconds for all pictures of a Plan, on the lane's servers on average; None: unknown."""
-        one = expected(self._known, work_of(plan, lane))
+        with self._lock:
+            known = dict(self._known)
+        one = expected(known, work_of(plan, lane))
         return None if one is None else one * plan.count
 
     def learn(
@@ -57,13 +62,12 @@ class Durations:
     ) -> None:
         """One picture of a Plan took so long on a server."""
         key = _key(work_of(plan, lane), server)
-        before = self._known.get(key)
-        self._known[key] = seconds if before is None else KEEP * before + (1 - KEEP) * seconds
-        self._counts[key] = self._counts.get(key, 0) + 1
-        values = {"seconds": self._known[key], "count": self._counts[key]}
-        where = durations.c.key == key
-        if not connection.execute(durations.update().where(where).values(**values)).rowcount:
-            connection.execute(durations.insert().values(key=key, **values))
+        with self._lock:
+            before = self._known.get(key)
+            self._known[key] = seconds if before is None else KEEP * before + (1 - KEEP) * seconds
+            self._counts[key] = self._counts.get(key, 0) + 1
+            values = {"seconds": self._known[key], "count": self._counts[key]}
+        put(connection, durations, {"key": key}, values)
 
 
 def expected(known: Mapping[str, float], work: Work) -> float | None:
@@ -77,6 +81,8 @@ def expected(known: Mapping[str, float], work: Work) -> float | None:
     rates: list[float] = []
     for key, seconds in known.items():
         other = _read(key)
+        if other is None:
+            continue
         alike = (other.lane, other.family, other.stages) == (work.lane, work.family, work.stages)
         if alike:
             rates.append(seconds / other.amount)
@@ -92,7 +98,11 @@ def _same_kind(key: str, work: Work) -> bool:
     return _read(key) == work
 
 
-def _read(key: str) -> Work:
-    lane, family, size, steps, stages, _server = key.split("|", 5)
-    width, _, height = size.partition("x")
-    return Work(lane, family, int(width), int(height), int(steps), stages)
+def _read(key: str) -> Work | None:
+    """None for a key of another form, as a newer version may write them."""
+    try:
+        lane, family, size, steps, stages, _server = key.split("|", 5)
+        width, _, height = size.partition("x")
+        return Work(lane, family, int(width), int(height), int(steps), stages)
+    except ValueError:
+        return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, func, or_, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from ...core.job import JobArtifact
-from .database import Database, artifacts, finished, job_artifacts, jobs
+from .database import OVER, Database, artifacts, finished, job_artifacts, jobs, put
 
 _DRAWN = (
     select(finished.c.fingerprint, finished.c.artifact_id)
@@ -38,10 +38,8 @@ class FinishedWork:
     @staticmethod
     def add(connection: Connection, digest: str, fingerprint: str, artifact_id: str) -> None:
         """A Plan of one picture was drawn: this is its newest file."""
-        where = (finished.c.digest == digest) & (finished.c.fingerprint == fingerprint)
-        values = {"digest": digest, "fingerprint": fingerprint, "artifact_id": artifact_id}
-        if not connection.execute(finished.update().where(where).values(**values)).rowcount:
-            connection.execute(finished.insert().values(**values))
+        key = {"digest": digest, "fingerprint": fingerprint}
+        put(connection, finished, key, {"artifact_id": artifact_id})
 
     def drawn(self, digest: str) -> dict[str, str]:
         """Fingerprint -> id of the file, of those that are still there."""
@@ -87,11 +85,11 @@ class FinishedWork:
         with self._database.reading() as connection:
             return bool(connection.execute(asked).scalar_one())
 
-    def known(self, artifact_id: str) -> bool:
-        """Whether the file is recorded, and not as gone."""
-        where = (artifacts.c.id == artifact_id) & ~artifacts.c.gone
+    def known(self, artifact_ids: Collection[str]) -> set[str]:
+        """Those of the files that are recorded, and not as gone; in one question."""
+        where = artifacts.c.id.in_(artifact_ids) & ~artifacts.c.gone
         with self._database.reading() as connection:
-            return connection.execute(select(artifacts.c.id).where(where)).first() is not None
+            return set(connection.execute(select(artifacts.c.id).where(where)).scalars())
 
     def used(self, artifact_id: str) -> None:
         """It was drawn again, or fetched: it counts as new."""
@@ -105,7 +103,7 @@ class FinishedWork:
         unfinished = (
             select(job_artifacts.c.artifact_id)
             .join(jobs, jobs.c.id == job_artifacts.c.job_id)
-            .where(or_(jobs.c.state == "queued", jobs.c.state == "running"))
+            .where(jobs.c.state.not_in(OVER))
         )
         asked = (
             select(artifacts.c.id, artifacts.c.file, artifacts.c.bytes, artifacts.c.used)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable
 
 from ..service import Numbered
+
+log = logging.getLogger(__name__)
 
 Heard = Callable[[Numbered], None]
 """Called from whichever thread something happens in; must return at once."""
@@ -17,6 +20,7 @@ class Hub:
     """Hands events to those who listen."""
 
     def __init__(self) -> None:
+        # Requests come and go as listeners, the threads of jobs look who listens.
         self._lock = threading.Lock()
         self._listeners: defaultdict[str, list[Heard]] = defaultdict(list)
 
@@ -38,7 +42,11 @@ class Hub:
         with self._lock:
             listeners = tuple(self._listeners.get(job_id, ()))
         for heard in listeners:
-            heard(event)
+            try:
+                heard(event)
+            except Exception:
+                # A listener's trouble is not the job's, whose thread tells of it here.
+                log.exception("a listener of job %s failed", job_id)
 
     def has(self, job_id: str) -> bool:
         """Whether anybody listens to a job."""

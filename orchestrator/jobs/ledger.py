@@ -39,10 +39,11 @@ class Ledger:
         self.finished = FinishedWork(table.database, now=table.now)
         self.hub = Hub()
         self.view: View = lambda job: job
+        # The threads of running jobs write here what those of requests read, under this lock.
+        self._lock = threading.Lock()
         self._written: dict[str, float] = {}
         self._progress: dict[str, ProgressEvent] = {}
         self._seconds: dict[str, float] = {}
-        self._lock = threading.Lock()
 
     def job(self, job_id: str, owner: str | None = None) -> Job:
         """A job as it is now. Raises UnknownNameError `job_unknown`."""
@@ -115,7 +116,7 @@ class Ledger:
         """
         where = path.relative_to(self.store.folder).as_posix()
         told = self.table.add_file(job_id, file, where)
-        if told is None and not self.finished.known(file.id):
+        if told is None and not self.finished.known([file.id]):
             self.store.remove(path)
         self._tell(job_id, told)
         return told is not None
@@ -134,9 +135,10 @@ class Ledger:
         `besides`: what is written down with it.
         """
         ended = self.table.finish(job_id, state, error, begun=begun, besides=besides)
-        self.forget(job_id)
         if ended is None:
+            # It may run still, such as where one that waits was to be ended.
             return False
+        self.forget(job_id)
         with self._lock:
             self._seconds[ended.kind] = self._seconds.get(ended.kind, 0.0) + ended.seconds
         self.state(job_id)

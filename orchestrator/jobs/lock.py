@@ -24,6 +24,8 @@ class DispatcherLock:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Taken and given back by the dispatcher's thread, and by the one that closes the service
+        # when that thread has stopped, or has not within two seconds.
         self._file: IO[bytes] | None = None
         self._connection: Connection | None = None
         self._held = False
@@ -60,6 +62,10 @@ class DispatcherLock:
         """Let another process begin jobs."""
         self._held = False
         if self._connection is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                # Postgres notices a closed connection a little later only.
+                freed = text("SELECT pg_advisory_unlock(:number)").bindparams(number=ADVISORY)
+                self._connection.execute(freed)
             with contextlib.suppress(SQLAlchemyError):
                 self._connection.invalidate()
                 self._connection.close()

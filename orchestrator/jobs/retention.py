@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ...core.errors import KizyError
 from ..settings import StorageSettings
-from ..storage.artifacts import FRESH_SECONDS
+from ..storage.artifacts import StoredFile
 from ..storage.uploads import UploadStore
 from .ledger import Ledger
+from .watched import WatchedThread
+
+log = logging.getLogger(__name__)
 
 DAY = 86_400.0
 EVENTS_DAYS = 7.0
 """So long a follower can hear again what happened to a job that is over."""
 
 EACH_SECONDS = 600.0
+
+FRESH_SECONDS = 3600.0
+"""A file that no job knows is left alone for so long: it may be about to be recorded."""
+
+BATCH = 500
+"""Files that the database is asked about at once."""
 
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -31,24 +43,50 @@ class Removed:
 
 
 class Retention:
-    """Removes what need not be kept. `rules`: the settings' [storage]."""
+    """Removes what need not be kept, in a thread of its own. `rules`: the settings' [storage]."""
 
     def __init__(self, ledger: Ledger, uploads: UploadStore, rules: StorageSettings) -> None:
         self._ledger, self._uploads, self._rules = ledger, uploads, rules
-        self._last = float("-inf")
+        self._thread = WatchedThread("kizy-retention", self._round)
+        # Set before the thread begins, then its own.
+        self._left: list[StoredFile] = []
+        self._due: Callable[[], bool] = lambda: True
 
-    def maybe(self) -> Removed | None:
-        """Look, if the last look is long ago. Raises StorageError."""
-        if time.monotonic() - self._last < EACH_SECONDS:
-            return None
-        self._last = time.monotonic()
-        return self.look()
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is removed, in a sentence; None if all is well."""
+        return self._thread.problem
+
+    def start(self, *, alone: bool, due: Callable[[], bool]) -> None:
+        """Look from now on, every ten minutes where `due` says that it is this process's turn.
+
+        `alone`: nobody else writes here. What an earlier process left that died just then goes at
+        once, so this comes before any job begins.
+        """
+        self._left, self._due = self._ledger.store.files() if alone else [], due
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Remove nothing more."""
+        self._thread.stop()
+        self._thread.join(2.0)
+
+    def _round(self) -> None:
+        try:
+            if self._left:
+                self.remove_unknown(self._left)
+                self._left = []
+            if self._due():
+                self.look()
+        except KizyError as error:
+            log.warning("what need not be kept could not be removed: %s", error.message)
+        self._thread.rest(EACH_SECONDS)
 
     def look(self) -> Removed:
         """Remove what is due. Raises StorageError."""
         now = self._ledger.table.now()
         self._ledger.table.forget_events(now - EVENTS_DAYS * DAY)
-        return Removed(self._old(now), self.unknown(), self._old_uploads(now))
+        return Removed(self._old(now), self._unknown(time.time()), self._old_uploads(now))
 
     def _old(self, now: float) -> int:
         days, gigabytes = self._rules.keep_days, self._rules.keep_gb
@@ -68,15 +106,24 @@ class Retention:
             count += 1
         return count
 
-    def unknown(self, older: float = FRESH_SECONDS) -> int:
-        """Remove files that no job knows of; how many. `older`: seconds that they are left alone.
+    def _unknown(self, now: float) -> int:
+        """What was never recorded; not what is new, which may be about to be."""
+        limit = int((now - FRESH_SECONDS) * 1e9)
+        return self.remove_unknown(
+            [file for file in self._ledger.store.files() if file.mtime_ns <= limit]
+        )
 
-        Raises StorageError.
-        """
-        unknown = self._ledger.store.unknown(self._ledger.finished.known, older=older)
-        for path in unknown:
-            self._ledger.store.remove(path)
-        return len(unknown)
+    def remove_unknown(self, files: Sequence[StoredFile]) -> int:
+        """Remove those of the files that no job knows of; how many. Raises StorageError."""
+        count = 0
+        for first in range(0, len(files), BATCH):
+            if self._thread.stopping:
+                break
+            batch = files[first : first + BATCH]
+            known = self._ledger.finished.known({file.id for file in batch})
+            unknown = [file for file in batch if file.id not in known]
+            count += sum(self._ledger.store.remove_unchanged(file) for file in unknown)
+        return count
 
     def _old_uploads(self, now: float) -> int:
         limit, needed, count = now - self._rules.upload_days * DAY, None, 0

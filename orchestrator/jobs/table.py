@@ -30,7 +30,7 @@ from ...core.job import (
 from ...core.plan import Plan
 from ..service import MAX_PAGE, JobPage, JobQuery, Numbered
 from . import rows
-from .database import Database, artifacts, events, job_artifacts, jobs, meta
+from .database import OVER, Database, artifacts, events, job_artifacts, jobs, meta, put
 from .line import Waiting
 
 WAITING = "queued"
@@ -80,7 +80,6 @@ _FINISH = (
 )
 _ADD_JOB = jobs.insert().returning(jobs)
 _ADD_EVENT = events.insert()
-_ADD_ARTIFACT = artifacts.insert()
 _ADD_FILE = job_artifacts.insert()
 _LAST_NUMBER = select(func.max(jobs.c.number))
 _FILE_AT = select(job_artifacts.c.artifact_id).where(
@@ -136,12 +135,13 @@ class JobTable:
         Raises InputError `idempotency_conflict`, and `Full` if `limit` jobs wait already.
         """
         with self.database.writing(durable=True) as connection:
+            self._take_turn(connection)
             earlier = self._same_key(connection, new)
             if earlier is not None:
                 return earlier, None
             if not new.begun and connection.execute(_COUNT_WAITING).scalar_one() >= limit:
                 raise Full
-            number = self._next_number(connection)
+            number = (connection.execute(_LAST_NUMBER).scalar() or 0) + 1
             now = self.now()
             values: dict[str, Any] = {
                 "id": new.id,
@@ -234,10 +234,16 @@ class JobTable:
             return {(kind, state): count for kind, state, count in connection.execute(asked)}
 
     def claim(self, job_id: str) -> RowMapping | None:
-        """It begins; None if it waits no longer, or was paused."""
+        """It begins; None if it waits no longer, or was paused.
+
+        Raises NewerRowError, and leaves it as it is, if only a newer version can carry it out.
+        """
         with self.database.writing() as connection:
             claimed = connection.execute(_CLAIM, {"job": job_id, "moment": self.now()})
-            return claimed.mappings().one_or_none()
+            row = claimed.mappings().one_or_none()
+            if row is not None and rows.newness(row) is rows.Newness.NEWER:
+                raise NewerRowError(job_id)
+            return row
 
     def park(self, job_id: str) -> bool:
         """It waits again, at its old place; whether it ran."""
@@ -347,14 +353,16 @@ class JobTable:
         asked = select(events).where((events.c.job_id == job_id) & (events.c.id > after))
         with self.database.reading() as connection:
             found = connection.execute(asked.order_by(events.c.id)).all()
-        return [Numbered(row.id, rows.event_of(row.data)) for row in found]
+        return [Numbered(row.id, rows.event_of(row.job_id, row.data)) for row in found]
 
     def heard_by_all(self, after: int) -> list[tuple[str, Numbered]]:
         """(job, event) of all jobs behind number `after`."""
         asked = select(events).where(events.c.id > after).order_by(events.c.id).limit(1000)
         with self.database.reading() as connection:
             found = connection.execute(asked).all()
-        return [(row.job_id, Numbered(row.id, rows.event_of(row.data))) for row in found]
+        return [
+            (row.job_id, Numbered(row.id, rows.event_of(row.job_id, row.data))) for row in found
+        ]
 
     def to_cancel(self) -> list[str]:
         """Jobs that run and that somebody wants to end."""
@@ -371,8 +379,7 @@ class JobTable:
     def pause_queue(self, paused: bool) -> None:
         """Keep whether nothing new may begin."""
         with self.database.writing() as connection:
-            connection.execute(meta.delete().where(meta.c.key == "paused"))
-            connection.execute(meta.insert().values(key="paused", value="yes" if paused else "no"))
+            put(connection, meta, {"key": "paused"}, {"value": "yes" if paused else "no"})
 
     def place_before(self, job_id: str, before: str) -> bool:
         """Move a job that waits: before another one that waits, "first" or "last" of its owner.
@@ -400,8 +407,8 @@ class JobTable:
             return bool(changed.rowcount)
 
     def unfinished_texts(self) -> list[str]:
-        """Requests and Plans of all jobs that are not over."""
-        asked = select(jobs.c.request, jobs.c.plan).where(jobs.c.state.in_((WAITING, RUNNING)))
+        """Requests and Plans of all jobs that are not over, also in states of newer versions."""
+        asked = select(jobs.c.request, jobs.c.plan).where(jobs.c.state.not_in(OVER))
         with self.database.reading() as connection:
             return [f"{row.request} {row.plan or ''}" for row in connection.execute(asked)]
 
@@ -454,11 +461,11 @@ class JobTable:
             raise InputError("idempotency_conflict", message)
         return self._job(connection, row.id)
 
-    def _next_number(self, connection: Connection) -> int:
+    def _take_turn(self, connection: Connection) -> None:
+        """Others who accept jobs wait until this transaction is done, and then see what it wrote:
+        its number, and its idempotency key. SQLite has one writer at a time anyway."""
         if self.database.is_postgres:
-            # Others wait for their number until this transaction is done.
             connection.exec_driver_sql("LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE")
-        return (connection.execute(_LAST_NUMBER).scalar() or 0) + 1
 
     def _from_running(self, job_id: str, **values: Any) -> bool:
         where = (jobs.c.id == job_id) & (jobs.c.state == RUNNING)
@@ -489,23 +496,15 @@ class JobTable:
         if connection.execute(_FILE_AT, place).scalar_one_or_none() is not None:
             return None
         now = self.now()
-        changed = connection.execute(
-            artifacts.update()
-            .where(artifacts.c.id == file.id)
-            .values(used=now, gone=False, file=where)
-        )
-        if not changed.rowcount:
-            values: dict[str, Any] = {
-                "id": file.id,
-                "file": where,
-                "media_type": file.media_type,
-                "bytes": file.bytes,
-                "width": file.width,
-                "height": file.height,
-                "created": now,
-                "used": now,
-            }
-            connection.execute(_ADD_ARTIFACT, values)
+        there = {"used": now, "gone": False, "file": where}
+        new = {
+            "media_type": file.media_type,
+            "bytes": file.bytes,
+            "width": file.width,
+            "height": file.height,
+            "created": now,
+        }
+        put(connection, artifacts, {"id": file.id}, there, new=new)
         values = {
             "job_id": job_id,
             "kind": file.kind,
@@ -525,6 +524,10 @@ class Ended:
     event: Numbered
     kind: str
     seconds: float
+
+
+class NewerRowError(Exception):
+    """Only a newer version can carry the job out."""
 
 
 class Full(Exception):  # noqa: N818

@@ -18,7 +18,7 @@ from ...core.files import storage_errors
 from ...core.request import TrainingRequest
 from ..service import Upload
 from ..storage.uploads import UploadStore, clean_name
-from .database import Database, uploads
+from .database import Database, put, uploads
 
 _ID = re.compile(r"[0-9a-f]{64}")
 
@@ -49,9 +49,7 @@ class Uploads:
             # Age counts from now on, also where the content was here before.
             os.utime(kept.path)
         with self._database.writing() as connection:
-            where = uploads.c.id == kept.id
-            if not connection.execute(uploads.update().where(where).values(**values)).rowcount:
-                connection.execute(uploads.insert().values(id=kept.id, **values))
+            put(connection, uploads, {"id": kept.id}, values)
         return Upload(
             id=kept.id,
             name=kept.name,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ...core.job import ErrorInfo, Job, JobArtifact, JobKind, JobState, Notice
+from ...core.job import ErrorInfo, Job, JobArtifact, Notice, SeenKind, SeenState
 from ...core.plan import Plan, Reason
 from ..service import LoraInfo
 
@@ -44,8 +44,8 @@ class JobFacts(Fact):
     """A job: how far it is, and what came out."""
 
     job_id: str
-    kind: JobKind
-    state: JobState
+    kind: SeenKind
+    state: SeenState
     title: str
     progress: float = Field(description="0 to 1.")
     doing: str = ""

@@ -6,12 +6,12 @@ import io
 import shutil
 from collections.abc import Callable
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.files import replacing, write_new
 from ...core.job import JobArtifact
+from ...core.once import once_property
 from ...core.picture_files import open_picture, read_plan
 from ...core.plan import Plan
 from ..client.saving import save_file
@@ -101,7 +101,7 @@ class Picture(File):
         """In pixels."""
         return self.artifact.height or self.plan.output_height
 
-    @cached_property
+    @once_property
     def plan(self) -> Plan:
         """Everything decided about it, with reasons. Raises PictureError."""
         return self._told if self._told is not None else read_plan(self._file.path)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Generic, Self, TypeVar
 
-from ...core.job import EndEvent, Job, JobEvent, JobState, StateEvent
+from ...core.job import EndEvent, Job, JobEvent, SeenState, StateEvent
 from ..client.asking import require_success
 from ..service import JobChange, Service
 from .files import File, Picture
@@ -37,8 +37,9 @@ class JobHandle(Generic[T]):
         return self.job.id
 
     @property
-    def state(self) -> JobState:
-        """As it was last heard: queued, running, succeeded, failed or cancelled."""
+    def state(self) -> SeenState:
+        """As it was last heard: queued, running, succeeded, failed or cancelled; "unknown" if only
+        a newer Kizy knows it."""
         return self.job.state
 
     @property

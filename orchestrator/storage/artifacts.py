@@ -7,8 +7,8 @@ import hashlib
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -19,12 +19,17 @@ from ...core.picture_files import png_bytes, png_with_plan
 from ...core.plan import Plan
 from ...core.png_chunks import png_size
 
-FRESH_SECONDS = 3600.0
-"""A file that no job knows is left alone for so long: it may be about to be recorded."""
-
-
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 _FILE = re.compile(r"\.?[0-9a-f]{64}\..{1,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of the store as it was listed. `id`: the sha256 that its name tells."""
+
+    id: str
+    path: Path
+    mtime_ns: int
 
 
 class ArtifactStore:
@@ -64,11 +69,13 @@ class ArtifactStore:
         """
         digest = sha256_of(file)
         path = self.path_of(digest, file.suffix.lower())
-        if not path.exists():
+        if not _freshened(path):
             with storage_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(file, path)
+                # A link is as old as the file.
+                _freshened(path)
             except FileExistsError:
                 pass
             except OSError:
@@ -85,34 +92,27 @@ class ArtifactStore:
         with contextlib.suppress(OSError):
             path.unlink()
 
-    def unknown(self, known: Callable[[str], bool], *, older: float = FRESH_SECONDS) -> list[Path]:
-        """Files that were never recorded, such as those of a process that died just then.
-
-        `known`: sha256 -> whether some job has it. `older`: in seconds.
-        """
-        limit = time.time() - older
-        found: list[Path] = []
-        for path in self._files():
-            with contextlib.suppress(OSError):
-                if path.stat().st_mtime <= limit and not known(path.name.split(".")[0]):
-                    found.append(path)
-        return found
-
-    def _files(self) -> Iterator[Path]:
-        """Only what this store names so: the folder may hold other things as well."""
+    def files(self) -> list[StoredFile]:
+        """All that lie here now, half-written ones too, and nothing that others put here."""
+        found: list[StoredFile] = []
         with contextlib.suppress(OSError):
             for folder in self.folder.iterdir():
                 if _FOLDER.fullmatch(folder.name) and folder.is_dir():
-                    yield from (path for path in folder.iterdir() if _FILE.fullmatch(path.name))
+                    found += _stored_in(folder)
+        return found
+
+    def remove_unchanged(self, file: StoredFile) -> bool:
+        """Delete a file unless it was saved once more since it was listed; whether it went."""
+        with contextlib.suppress(OSError):
+            if file.path.stat().st_mtime_ns == file.mtime_ns:
+                file.path.unlink()
+                return True
+        return False
 
     def _picture(self, plan: Plan, data: bytes, size: tuple[int, int]) -> Artifact:
         digest = hashlib.sha256(data).hexdigest()
         path = self.path_of(digest, ".png")
-        if path.exists():
-            # It may be older than what counts as fresh, and not be recorded yet.
-            with contextlib.suppress(OSError):
-                os.utime(path)
-        else:
+        if not _freshened(path):
             with replacing(path) as temporary:
                 temporary.write_bytes(data)
         return Artifact(
@@ -124,3 +124,21 @@ class ArtifactStore:
             seed=plan.seed,
             plan=plan,
         )
+
+
+def _stored_in(folder: Path) -> Iterator[StoredFile]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _FILE.fullmatch(entry.name):
+                with contextlib.suppress(OSError):
+                    digest = entry.name.strip(".").split(".")[0]
+                    yield StoredFile(digest, Path(entry.path), entry.stat().st_mtime_ns)
+
+
+def _freshened(path: Path) -> bool:
+    """Whether it is there, and counts as new from now on: it may not be recorded for a while."""
+    try:
+        os.utime(path)
+    except OSError:
+        return path.exists()
+    return True

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -150,6 +150,17 @@ class ComfyEngine:
             client.close()
 
     def _run(self, work: Work) -> None:
+        """The thread of a job: whatever happens, its followers hear of an end."""
+        try:
+            error = self._pictures(work)
+        except BaseException as failure:
+            error = _known(failure)
+        if error is not None and error.raw is not None:
+            log.debug("ComfyUI's own words: %s", error.raw)
+        work.record.end(error)
+
+    def _pictures(self, work: Work) -> KizyError | None:
+        """Draw all pictures; what the job fails with."""
         record, error = work.record, None
         count = record.plan.count
         meter = Meter(record, count)
@@ -164,15 +175,19 @@ class ComfyEngine:
         else:
             with ThreadPoolExecutor(width) as threads:
                 tries = [threads.submit(self._picture, work, i, meter) for i in range(count)]
-                for one in tries:
+                # In the order of their ends: the first picture may take an hour more.
+                for one in as_completed(tries):
                     failure = one.exception()
-                    if failure is not None and (error is None or error.code == "cancelled"):
-                        error = _known(failure)
-                        # Without one of its pictures the job has failed: no other need begin.
-                        self.cancel(Handle(record.job_id))
-        if error is not None and error.raw is not None:
-            log.debug("ComfyUI's own words: %s", error.raw)
-        record.end(error)
+                    if failure is None or (error is not None and error.code != "cancelled"):
+                        continue
+                    error = _known(failure)
+                    if error.code != "cancelled" and not all(one.done() for one in tries):
+                        # A server that hangs may take a while to be stopped.
+                        text = f"{error.message} The other pictures of the job are stopped."
+                        record.notice(error.code, text)
+                    # Without one of its pictures the job has failed: no other need begin.
+                    self.cancel(Handle(record.job_id))
+        return error
 
     def _picture(self, work: Work, index: int, meter: Meter) -> None:
         """Draw and save one picture of the job. Raises KizyError."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ....core import home
-from ....core.errors import KizyError
+from ....core.errors import EngineError, KizyError
 from ....core.files import replacing
 from ...templates.server import ServerFacts
 from . import reach
@@ -113,6 +113,11 @@ class FactsCache:
             work.error = error
             self._fresh_at = time.monotonic()
             _log.debug("object_info of %s: %s", self._address.name, error)
+        except Exception as failure:
+            # Those who wait for this thread would wait for an answer that never comes.
+            _log.exception("object_info of %s", self._address.name)
+            text = f"What {self._address.name} has could not be read ({type(failure).__name__})."
+            work.error = EngineError("server_failed", text)
         finally:
             with self._lock:
                 self._work = None

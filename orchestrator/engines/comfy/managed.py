@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -20,6 +21,8 @@ from .installation import Gpus, Installation, devices, find_installation
 from .process import ComfyProcess, Launch, PortTakenError, Waits, port_is_free
 from .records import Fleet, OwnerLock, ProcessRecord, ServerRecord, State
 from .watch import Rules, Watch
+
+log = logging.getLogger(__name__)
 
 PORTS_TRIED = 50
 """Ports that are tried, one after the other, for one ComfyUI."""
@@ -81,6 +84,7 @@ class ManagedServers:
         self._owner = False
         self._version = ""
         self._servers: list[_Server] = []
+        # The thread that watches looks and ends servers; so does whoever stops them meanwhile.
         self._stopping = threading.Event()
         self._looking = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -150,7 +154,12 @@ class ManagedServers:
                 return
             if time.monotonic() - looked < self._waits.look:
                 continue
-            self.look()
+            try:
+                self.look()
+            except Exception as error:
+                # Nobody else looks after the servers: the next look comes all the same.
+                log.exception("a look at the servers failed")
+                self._say(f"A look at ComfyUI failed ({type(error).__name__}: {error}).")
             looked = time.monotonic()
             if self.failure() is not None:
                 return

@@ -42,9 +42,13 @@ def test_a_plan_of_a_newer_kizy_is_left_out(job: Build) -> None:
     assert read_job(job(plan={"version": 2})).plan is None
 
 
-def test_files_of_a_kind_that_is_not_known_are_left_out(job: Build) -> None:
+def test_files_of_a_kind_that_is_not_known_are_listed_as_such(job: Build) -> None:
     found = read_job(job(artifacts=[ARTIFACT | {"kind": "film"}, ARTIFACT | {"newer": 1}]))
-    assert [one.kind for one in found.artifacts] == ["picture"]
+    assert [one.kind for one in found.artifacts] == ["unknown", "picture"]
+
+
+def test_a_request_of_a_newer_kizy_is_left_out(job: Build) -> None:
+    assert read_job(job(request={"mood": "glad"})).request is None
 
 
 def test_a_training_is_told_from_a_drawing_by_its_request(job: Build) -> None:
@@ -58,9 +62,14 @@ def test_what_is_no_job_is_refused(values: Any) -> None:
         read_job(values)
 
 
-def test_a_state_that_is_not_known_is_refused(job: Build) -> None:
-    with pytest.raises(UnreadableError):
-        read_job(job(state="dreaming"))
+def test_a_state_that_is_not_known_is_said_to_be_so(job: Build) -> None:
+    found = read_job(job(state="dreaming"))
+    assert (found.state, found.over) == ("unknown", False)
+
+
+def test_one_job_of_a_newer_kizy_hides_no_other(job: Build) -> None:
+    page = read_page({"jobs": [job(state="dreaming", kind="film", request={"a": 1}), job()]})
+    assert [one.state for one in page.jobs] == ["unknown", "queued"]
 
 
 def test_entries_of_lists_that_are_not_known_are_left_out() -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kizy.core.errors import StorageError
-from kizy.orchestrator.jobs.database import Database, events, meta
+from kizy.core.job import new_job_id
+from kizy.core.request import GenerationRequest
+from kizy.orchestrator.jobs.database import Database, events, meta, put
 from kizy.orchestrator.jobs.lock import DispatcherLock
+from kizy.orchestrator.jobs.table import JobTable, NewJob
 from sqlalchemy import func, select
 
 
@@ -103,3 +108,53 @@ def test_jobs_that_an_earlier_version_accepted_are_drawn_by_this_one(
         over = service.job(job.id)
         assert over.state == "succeeded" and over.plan is not None
         assert len(over.artifacts) == over.plan.count
+
+
+def test_one_idempotency_key_gives_one_job_on_two_servers(
+    tmp_path: Path, database_url: str, wish: Callable[..., GenerationRequest]
+) -> None:
+    if database_url == "sqlite://":
+        pytest.skip("a database in memory has one user")
+    tables = [JobTable(Database(database_url)) for _ in range(2)]
+    for number in range(8):
+        together = threading.Barrier(2)
+
+        def accept(table: JobTable, key: str, together: threading.Barrier) -> str:
+            new = NewJob(
+                id=new_job_id(),
+                kind="generation",
+                lane="embedded",
+                owner="local",
+                priority=0,
+                title="a fox",
+                request=wish().model_dump_json(),
+                asked="the same",
+                idempotency_key=key,
+            )
+            together.wait(20.0)
+            return table.accept(new, 1000)[0].id
+
+        with ThreadPoolExecutor(2) as threads:
+            found = [threads.submit(accept, table, f"key {number}", together) for table in tables]
+        assert found[0].result() == found[1].result()
+    for table in tables:
+        table.database.close()
+
+
+def test_two_servers_that_write_the_same_row_at_once_both_succeed(database_url: str) -> None:
+    if database_url == "sqlite://":
+        pytest.skip("a database in memory has one user")
+    databases = [Database(database_url) for _ in range(2)]
+    for number in range(8):
+        together = threading.Barrier(2)
+
+        def write(database: Database, key: str, together: threading.Barrier) -> None:
+            together.wait(20.0)
+            with database.writing() as connection:
+                put(connection, meta, {"key": key}, {"value": "yes"})
+
+        with ThreadPoolExecutor(2) as threads:
+            done = [threads.submit(write, one, f"key {number}", together) for one in databases]
+        assert [one.result() for one in done] == [None, None]
+    for database in databases:
+        database.close()

@@ -333,7 +333,7 @@ def test_what_ran_when_the_process_died_is_drawn_once_by_the_next(
     wait_for(lambda: dead.order == [running.id])
     # Its lock and its memory go, and nothing is written down: as by kill -9.
     first._shared.dispatcher._lock_of_all.release()
-    first._shared.dispatcher._closing = True
+    first._shared.dispatcher._thread.stop()
     second = made_in_file()
     jobs = [ended(second, job) for job in (running, waiting)]
     assert [job.state for job in jobs] == ["succeeded", "succeeded"]
@@ -354,7 +354,7 @@ def test_pictures_that_were_saved_before_the_process_died_are_not_drawn_again(
     artifact = app.pictures.save(job.plan.for_picture(1), _picture())
     app._saved.add(job.id, 1, artifact)
     first._shared.dispatcher._lock_of_all.release()
-    first._shared.dispatcher._closing = True
+    first._shared.dispatcher._thread.stop()
     second = made_in_file()
     over = ended(second, job)
     assert made_in_file.app.drawn[job.id] == 2

@@ -13,6 +13,8 @@ from kizy.orchestrator.jobs.retention import Retention
 from kizy.orchestrator.service import Wish
 from kizy.orchestrator.settings import StorageSettings
 
+from tests.waiting import wait_for
+
 
 def drawn(service: Any, wish: Any, seed: int) -> Any:
     job = service.generate(wish(seed=seed), Wish(fresh=True))
@@ -83,7 +85,8 @@ def test_files_that_no_job_knows_go_and_others_in_the_folder_stay(
         path.write_bytes(b"x")
     service.close(0.1)
     made_in_file()
-    assert not orphan.exists() and not half.exists() and mine.exists()
+    wait_for(lambda: not orphan.exists() and not half.exists())
+    assert mine.exists()
     assert f"{job.artifacts[0].id}.png" in made_in_file.files()
 
 

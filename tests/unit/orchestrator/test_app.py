@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -267,3 +269,29 @@ def test_another_model_gets_the_words_as_they_are(
 ) -> None:
     plan = app_on(fake).plan(wish(prompt="ein Leuchtturm", model=SD15))
     assert plan.prompt == "ein Leuchtturm" and plan.notices == ()
+
+
+def test_threads_that_come_at_once_get_one_engine_shelf_and_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kizy.orchestrator.engines import embedded
+
+    made: list[object] = []
+
+    class Slow:
+        def __init__(self, *given: object, **named: object) -> None:
+            threading.Event().wait(0.05)
+            made.append(self)
+
+    monkeypatch.setattr(embedded, "EmbeddedEngine", Slow)
+    app = App(pictures=tmp_path, settings=Settings(engine="embedded"))
+    together = threading.Barrier(6)
+
+    def ask() -> tuple[int, int, int]:
+        together.wait(20.0)
+        return id(app.engine("embedded")), id(app.shelf), id(app.comfy)
+
+    with ThreadPoolExecutor(6) as threads:
+        found = {one.result() for one in [threads.submit(ask) for _ in range(6)]}
+    assert len(made) == 1 and len(found) == 1
+    app.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,46 @@ def test_cancelling_an_unknown_job_does_nothing(tmp_path: Path) -> None:
 def test_capabilities_name_the_device_and_the_versions(tmp_path: Path) -> None:
     found = engine_over(FakeDrawer(), tmp_path).capabilities()
     assert found.device == "cpu" and "torch-" in found.fingerprint
+
+
+def test_threads_that_come_at_once_get_one_drawer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kizy.drawing import drawer
+
+    made: list[object] = []
+
+    class Slow:
+        def __init__(self, previews: bool = True) -> None:
+            threading.Event().wait(0.05)
+            made.append(self)
+
+    monkeypatch.setattr(drawer, "Drawer", Slow)
+    engine = EmbeddedEngine(PictureFolder(tmp_path, "0").save)
+    together = threading.Barrier(6)
+
+    def ask() -> object:
+        together.wait(WAIT)
+        return engine._the_drawer()
+
+    with ThreadPoolExecutor(6) as threads:
+        found = {id(one.result()) for one in [threads.submit(ask) for _ in range(6)]}
+    assert len(made) == 1 and len(found) == 1
+
+
+def test_what_would_end_the_thread_fails_one_job_and_the_next_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawer = FakeDrawer()
+    engine = engine_over(drawer, tmp_path)
+    draw, ended = drawer.draw, threading.Event()
+
+    def once(*given: object, **named: object) -> None:
+        if not ended.is_set():
+            ended.set()
+            raise SystemExit(1)
+        draw(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(drawer, "draw", once)
+    assert end_of(list(engine.follow(engine.start(plan_of(), "first")))).state == "failed"
+    assert end_of(list(engine.follow(engine.start(plan_of(), "second")))).state == "succeeded"

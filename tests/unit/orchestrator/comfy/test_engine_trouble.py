@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kizy.core.errors import CancelledError, EngineError
 from kizy.orchestrator.engines.base import Handle
 from kizy.orchestrator.engines.comfy.engine import ComfyEngine, prompt_of
 from kizy.orchestrator.engines.comfy.pool import Pool
@@ -249,3 +250,39 @@ def test_without_servers_a_job_fails_instead_of_hanging(tmp_path: Path) -> None:
     handle = engine.start(plan_of(), str(uuid.uuid4()))
     end = end_of(list(engine.follow(handle)))
     assert end.error is not None and end.error.code == "server_unreachable"
+
+
+def test_a_later_pictures_failure_stops_the_others_and_is_told_at_once(
+    make: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio = make()
+    told = threading.Event()
+
+    def picture(work: Any, index: int, meter: Any) -> None:
+        if index == 1:
+            raise EngineError("server_failed", "The second picture broke.")
+        # The first one goes on for as long as nobody stops it.
+        assert work.cancelled.wait(PATIENCE)
+        assert told.wait(PATIENCE)
+        raise CancelledError("cancelled", "Stopped.")
+
+    monkeypatch.setattr(studio.engine, "_picture", picture)
+    events = studio.engine.follow(Handle(studio.start(plan_of(count=2))))
+    notice = next(event for event in events if event.kind == "notice")
+    assert "The second picture broke." in notice.text
+    told.set()
+    end = list(events)[-1]
+    assert end.kind == "end" and end.error is not None
+    assert (end.state, end.error.message) == ("failed", "The second picture broke.")
+
+
+def test_whatever_ends_a_jobs_thread_its_followers_hear_of_an_end(
+    make: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studio = make()
+
+    def picture(work: Any, index: int, meter: Any) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(studio.engine, "_picture", picture)
+    assert end_of(studio.draw(plan_of())).state == "failed"
