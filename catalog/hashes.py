@@ -58,7 +58,7 @@ def file_sha256(path: Path) -> str:
     try:
         return _book().compute(path)
     except OSError as error:
-        raise UnknownNameError("file_missing", f"{path} cannot be read.") from error
+        raise UnknownNameError("file_missing", f"{path.name} cannot be read.") from error
 
 
 def known_sha256(path: Path) -> str | None:
@@ -99,7 +99,7 @@ def model_sha256(path: Path) -> str:
             return _book().compute(path)
         return _of_folder([(name, _book().compute(folder)) for name, folder in _named(path)])
     except OSError as error:
-        raise UnknownNameError("file_missing", f"{path} cannot be read.") from error
+        raise UnknownNameError("file_missing", f"{path.name} cannot be read.") from error
 
 
 def known_model_sha256(path: Path) -> str | None:

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 import queue as queues
 import shutil
 import tempfile
@@ -21,7 +22,7 @@ from typing import IO, Any
 from sqlalchemy import RowMapping
 
 from ..core import home
-from ..core.errors import CancelledError, EngineError, InputError, UnknownNameError
+from ..core.errors import CODES, CancelledError, EngineError, InputError, UnknownNameError
 from ..core.files import storage_errors
 from ..core.job import EndEvent, ErrorInfo, Job, new_job_id
 from ..core.plan import Plan
@@ -66,6 +67,8 @@ from .service import (
 from .settings import Settings, load_settings
 from .storage.artifacts import ArtifactStore
 from .storage.uploads import UploadStore
+
+log = logging.getLogger(__name__)
 
 COMFY_JOBS = 2
 """Jobs that each ComfyUI server gets at once: one is drawn, one waits behind it."""
@@ -333,8 +336,15 @@ class QueueService:
             resolved = resolve(one, files=files, picture=picture)
             return resolved.told(self._shared.planned(resolved.request, raw=raw))
 
-        # Before names are looked up: what a pasted block names is a hint.
-        return planned(request, plan)
+        try:
+            # Before names are looked up: what a pasted block names is a hint.
+            return planned(request, plan)
+        except UnknownNameError as error:
+            if files or error.code != "file_missing":
+                raise
+            # Where something should lie on this disk is told to nobody else.
+            log.warning("%s", error.message)
+            raise UnknownNameError("file_missing", CODES["file_missing"].meaning) from error
 
     def _path_or_id(self, given: str) -> str:
         with contextlib.suppress(UnknownNameError):

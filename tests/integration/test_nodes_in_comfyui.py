@@ -13,7 +13,7 @@ import pytest
 import requests
 import torch
 from kizy.core.picture_files import read_plan
-from kizy.core.request import GenerationRequest
+from kizy.core.request import GenerationRequest, LoraChoice
 from kizy.orchestrator.app import App
 from kizy.orchestrator.settings import ServerSettings, Settings
 from PIL import Image, ImageDraw, ImageFilter
@@ -118,6 +118,47 @@ def test_a_lora_can_be_pinned_as_comfyuis_list_shows_it(
     )
     told = ran(comfyui, "a bowl of soup", pinned="people\\r2.safetensors:0.3", how_many=0)
     assert "(strength 0.3)" in told
+
+
+def test_each_of_two_loras_of_one_name_is_drawn_with_in_the_node_and_from_here(
+    comfyui: RunningComfyUI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KIZY_HOME", str(tmp_path / "home"))
+    loras = comfyui.base / "models" / "loras"
+    (loras / "twins").mkdir(exist_ok=True)
+    lora_file(loras / "same.safetensors", "Above All", "abvall", "gold leaf")
+    lora_file(loras / "twins" / "same.safetensors", "Below Two", "blwtwo", "tin foil")
+    for name, title in (
+        ("same", "Above All"),
+        ("same.safetensors", "Above All"),
+        ("twins/same", "Below Two"),
+        ("twins\\same.safetensors", "Below Two"),
+    ):
+        assert f"{title} (strength 0.3)" in ran(
+            comfyui, f"soup in {name}", pinned=f"{name}:0.3", how_many=0
+        )
+    app = App(
+        pictures=tmp_path / "pictures",
+        settings=Settings(servers=(ServerSettings(url=comfyui.url),), engine="comfyui"),
+    )
+    try:
+        pixels = []
+        for name, listed in (
+            ("same", "same.safetensors"),
+            ("twins/same", "twins/same.safetensors"),
+        ):
+            wanted = (LoraChoice(name=name, model_weight=2.0),)
+            plan = app.plan(
+                GenerationRequest(prompt="soup", model="starter", loras=wanted, steps=2, seed=1)
+            )
+            assert [lora.file.name for lora in plan.loras] == [listed]
+            events = list(app.follow(app.start(plan)))
+            assert events[-1].error is None
+            (drawn,) = (event.artifact for event in events if event.kind == "artifact")
+            pixels.append(Path(drawn.path).read_bytes())
+    finally:
+        app.close()
+    assert pixels[0] != pixels[1]
 
 
 @pytest.mark.usefixtures("library")

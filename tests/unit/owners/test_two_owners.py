@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from io import BytesIO
@@ -10,15 +11,18 @@ from typing import Any
 
 import anyio
 import pytest
+from kizy.catalog.models import named_model
 from kizy.core.errors import KizyError
 from kizy.core.job import JobArtifactEvent, StateEvent
+from kizy.core.picture_files import png_bytes
+from kizy.core.plan import ModelFile, PlannedLora
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.mcp.server import Terms, make_server
 from kizy.orchestrator.mcp.tools import TOOLS
 from mcp import Client, types
 from PIL import Image
 
-from tests.unit.owners.conftest import FILE, HIDDEN, WORD, House
+from tests.unit.owners.conftest import FILE, WORD, House
 
 Answers = list[Any]
 
@@ -194,6 +198,28 @@ def test_it_serves_the_request_that_names_it_again_and_again(house: House) -> No
         assert [lora.file.path for lora in plan.loras] == [str(house.path)]
 
 
+def test_a_key_of_one_owner_is_no_key_of_another(house: House) -> None:
+    headers = {"Idempotency-Key": "the same"}
+    asked = [
+        client.post("/v1/generations", json={"prompt": "a cat"}, headers=headers)
+        for client in (house.ann, house.ben, house.ben)
+    ]
+    first, second, again = (answer.json()["id"] for answer in asked)
+    assert first != second == again
+
+
+def test_where_a_lora_of_the_library_should_lie_is_told_to_nobody(
+    house: House, kizy_home: Path
+) -> None:
+    crayon = kizy_home / "loras" / "crayon.safetensors"
+    wish = {"prompt": "a fox", "loras": [{"name": "crayon"}]}
+    assert house.ben.post("/v1/plan", json=wish).status_code == 200
+    crayon.unlink()
+    answer = house.ben.post("/v1/plan", json=wish)
+    assert answer.status_code in (404, 422)
+    assert str(kizy_home) not in answer.text
+
+
 def test_events_of_another_owner_are_not_heard(house: House) -> None:
     ben = house.service.seen_by("ben")
     with pytest.raises(KizyError) as caught:
@@ -244,8 +270,6 @@ def test_no_base_of_a_training_is_looked_for_on_the_disk(
     answer = house.ben.post("/v1/trainings", json=asked)
     if base.startswith("private"):
         # A name: the trainer looks it up in the list of models, and finds none.
-        from kizy.trainer.base_choice import named_model
-
         with pytest.raises(KizyError) as caught:
             named_model(base)
         assert caught.value.code == "model_unknown"
@@ -308,9 +332,6 @@ def test_a_tool_tells_another_owner_nothing(house: House, tool: str) -> None:
 def test_a_plan_inside_a_picture_that_is_handed_over_opens_no_file(
     house: House, tmp_path: Path
 ) -> None:
-    from kizy.core.picture_files import png_bytes
-    from kizy.core.plan import ModelFile, PlannedLora
-
     assert house.job.plan is not None
     lora = PlannedLora(
         file=ModelFile(name=str(house.path), path=str(house.path)), model_weight=1, clip_weight=1
@@ -325,8 +346,6 @@ def test_a_plan_inside_a_picture_that_is_handed_over_opens_no_file(
             update={"loras": (planned,), "request_prompt": "a fox", "prompt": "a fox"}
         )
         data = png_bytes(Image.new("RGB", (64, 64), "red"), plan, "1")
-        import base64
-
         url = "data:image/png;base64," + base64.b64encode(data).decode()
 
         async def ask(client: Client, url: str = url) -> str:
@@ -339,4 +358,3 @@ def test_a_plan_inside_a_picture_that_is_handed_over_opens_no_file(
     assert all(
         job.plan is None or job.plan.loras == () for job in house.service.seen_by("ben").jobs().jobs
     )
-    assert HIDDEN
