@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -26,8 +27,17 @@ def gpu_memory(run: Runs | None = None) -> int | None:
     if found:
         return max(found) * MEBIBYTE
     # /dev/kfd is the driver of AMD's GPUs for computing.
-    sure = sys.platform == "linux" and not Path("/dev/kfd").exists()
+    sure = sys.platform == "linux" and not Path("/dev/kfd").exists() and not _torch_for_others()
     return 0 if sure else None
+
+
+def _torch_for_others() -> bool:
+    """Whether the torch that is installed was built for Intel's or AMD's GPUs."""
+    try:
+        build = importlib.metadata.version("torch").partition("+")[2]
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return build.startswith(("xpu", "rocm"))
 
 
 def memory() -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -125,4 +126,16 @@ def _log_to_stderr(*, access_log: bool, debug: bool) -> None:
     form = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=level, format=form, stream=sys.stderr)
     if access_log:
-        logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+        lines = logging.getLogger("uvicorn.access")
+        lines.setLevel(logging.INFO)
+        lines.addFilter(_without_signatures)
+
+
+def _without_signatures(record: logging.LogRecord) -> bool:
+    """Whoever reads the log shall not open the files that others had drawn."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            re.sub(r"signature=[^&\s]*", "signature=...", one) if isinstance(one, str) else one
+            for one in record.args
+        )
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,12 @@ def test_the_secret_is_made_once_where_two_servers_make_it_at_the_same_time(
 
     monkeypatch.setattr(module, "_read", read_too_early)
     assert module.link_secret(first) == module.link_secret(second)
+
+
+def test_a_log_of_requests_opens_nothing() -> None:
+    from kizy.orchestrator.cli.serve import _without_signatures
+
+    link = FileLinks().path("a" * 64)
+    record = logging.LogRecord("uvicorn.access", 20, "", 1, "%s %s", ("GET", link), None)
+    assert _without_signatures(record)
+    assert record.getMessage().endswith("signature=...")

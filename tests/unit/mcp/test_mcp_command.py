@@ -211,8 +211,18 @@ def test_beside_the_rest_api_each_key_sees_its_own(rest: str, conversed: Any) ->
 def test_beside_the_rest_api_the_same_checks_hold(
     rest: str, headers: dict[str, str], status: int
 ) -> None:
-    answer = requests.post(f"{rest}/mcp", json={}, headers=headers, timeout=LIMIT)
-    assert answer.status_code == status
+    for path in ("/mcp", "/mcp/"):
+        answer = requests.post(f"{rest}{path}", json={}, headers=headers, timeout=LIMIT)
+        assert answer.status_code == status
+
+
+def test_beside_the_rest_api_a_slash_is_no_matter(rest: str) -> None:
+    headers = {"Authorization": "Bearer kizy_ada", "Accept": "application/json, text/event-stream"}
+    answers = [
+        requests.post(f"{rest}{path}", json={"jsonrpc": "2.0"}, headers=headers, timeout=LIMIT)
+        for path in ("/mcp", "/mcp/")
+    ]
+    assert answers[0].status_code == answers[1].status_code != 404
 
 
 def _started(program: StdioServerParameters) -> subprocess.Popen[str]:
