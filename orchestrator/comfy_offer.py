@@ -16,6 +16,7 @@ from ..catalog.models import STARTER, ModelEntry
 from ..core.errors import EngineError, InputError, UnknownNameError, nearest
 from ..core.plan import ModelFile
 from ..core.request import GenerationRequest, LoraChoice
+from ..language.clip_pieces import counter
 from .engines.base import COMFYUI
 from .engines.comfy.lora_sending import takes_loras
 from .engines.comfy.models import entry, family_of, model_names
@@ -31,11 +32,21 @@ from .templates.server import ServerFacts
 
 
 class ComfyOffer:
-    """Drawing on these servers; `preferred`: the model that the settings name."""
+    """Drawing on these servers; `preferred`: the model that the settings name.
+
+    `comfyui`: a folder of ComfyUI on this machine, which brings CLIP's vocabulary.
+    """
 
     kind: ClassVar[str] = COMFYUI
 
-    def __init__(self, servers: Sequence[Server], preferred: str | None, shelf: Shelf) -> None:
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        preferred: str | None,
+        shelf: Shelf,
+        comfyui: Path | None = None,
+    ) -> None:
+        self._count_tokens = counter(comfyui / "comfy" / "sd1_tokenizer") if comfyui else None
         self.servers, self._preferred, self._shelf = servers, preferred, shelf
         self._there: LorasThere | None = None
         self._names = sorted({name for server in servers for name in model_names(server.facts)})
@@ -148,6 +159,7 @@ class ComfyOffer:
             controls=True,
             second_pass=True,
             embeddings=True,
+            count_tokens=self._count_tokens if facts.long_prompts == "rows" else None,
         )
 
     def _named(self, asked: str) -> ModelEntry:

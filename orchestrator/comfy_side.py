@@ -124,7 +124,8 @@ class ComfySide:
         seen = self.snapshot(patient=patient, fresh=fresh)
         if not seen.servers:
             raise next(iter(seen.errors.values()), _none_there())
-        return ComfyOffer(seen.servers, self._settings.model, self._shelf)
+        settings = self._settings
+        return ComfyOffer(seen.servers, settings.model, self._shelf, settings.comfyui.folder)
 
     def engine(self) -> ComfyEngine:
         """The engine over all servers, made on first use. Raises what `clients` raises, then."""

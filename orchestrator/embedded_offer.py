@@ -9,6 +9,7 @@ from ..catalog.models import ModelEntry, find_model, model_at, named_model
 from ..core.errors import ModelFileError
 from ..core.request import GenerationRequest
 from ..drawing.schedulers import PLAIN_SAMPLERS, sampler_names
+from ..language.clip_pieces import counter
 from .engines.base import EMBEDDED
 from .lora_choice import Reach, choose, families_of
 from .planner import ENLARGER, EngineFacts, LoraChoices
@@ -55,6 +56,7 @@ class EmbeddedOffer:
             samplers=sampler_names(zero_snr=model.zero_snr),
             plain_samplers=PLAIN_SAMPLERS,
             enlarger=ENLARGER,
+            count_tokens=counter(model.path / "tokenizer") if model.path is not None else None,
         )
 
 

@@ -45,6 +45,9 @@ PROMPTS = [
     ("A Ghost, FLAT icon!?", "dark, blurry"),
     ("", ""),
     (", ".join(f"{colour} cat" for colour in ("red", "green", "blue", "black") * 6), ""),
+    ("a (red:1.4) apple on a (blue background), 3d render", "(dark:1.2), [blurry]"),
+    (r"a fox \(animal\), ((cartoon))", ""),
+    ("(a red fox and a green owl on a yellow background with a:0.8) " * 3, "blurry"),
 ]
 
 

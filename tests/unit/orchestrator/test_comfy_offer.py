@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from kizy.catalog.family import family
-from kizy.catalog.hashes import file_sha256
+from kizy.catalog.hashes import file_sha256, tensors_sha256
 from kizy.catalog.models import ModelEntry
 from kizy.core.errors import EngineError, InputError, ModelFileError, UnknownNameError
 from kizy.core.request import GenerationRequest
@@ -172,9 +172,10 @@ def test_where_kizy_has_the_same_lora_its_hash_goes_into_the_plan(kizy_home: Pat
     offer = offer_of([server(loras=["nadia.safetensors"])], None)
     found = offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15"))
     assert found.unhashed == (path,) and found.loras[0].file.sha256 is None
-    known = file_sha256(path)
+    known, tensors = file_sha256(path), tensors_sha256(path)
     found = offer.loras(wish(loras=[{"name": "nadia"}]), model("sd15"))
-    assert found.unhashed == () and found.loras[0].file.sha256 == known
+    file = found.loras[0].file
+    assert found.unhashed == () and (file.sha256, file.tensors_sha256) == (known, tensors)
 
 
 def with_pack(given: Server, *told: dict[str, Any]) -> Server:
