@@ -120,7 +120,7 @@ def read(path: Path, bounds: Bounds) -> Read:
 
 def is_plain(path: Path) -> bool:
     """Whether every program reads the file's pixels as Kizy does: 8 bits in sRGB, upright, a single
-    picture, in PNG, JPEG or WebP.
+    picture, in PNG, JPEG or WebP. Greys are not: ComfyUI 0.33 reads them one shade darker (PyAV).
     """
     try:
         with opened(path, Bounds()) as found:
@@ -128,7 +128,7 @@ def is_plain(path: Path) -> bool:
             return (
                 found.whole
                 and picture.format in ("PNG", "JPEG", "WEBP")
-                and picture.mode in ("RGB", "RGBA", "L")
+                and picture.mode in ("RGB", "RGBA")
                 and "transparency" not in picture.info
                 and picture.getexif().get(_ORIENTATION, 1) == 1
                 and getattr(picture, "n_frames", 1) == 1

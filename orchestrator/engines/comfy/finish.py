@@ -34,7 +34,8 @@ def plain_picture(path: Path, *, mask: bool = False) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="kizy-") as folder:
         copy = Path(folder) / "picture.png"
         picture = open_picture(path)
-        (as_mask(picture) if mask else picture).save(copy)
+        picture = as_mask(picture) if mask else picture
+        (picture if picture.mode == "RGBA" else picture.convert("RGB")).save(copy)
         yield copy
 
 
