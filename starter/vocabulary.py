@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..catalog import languages
 from ..catalog.styles import STYLES as ALL_STYLES
-from ..catalog.words import CJK, plain, stem
+from ..catalog.words import CJK, is_known, plain, stem
 from .concepts import COLORS, concepts
 
 OTHER_WORDS_FILE = Path(__file__).with_name("other_words.txt")
@@ -128,16 +128,20 @@ def read(prompt: str) -> Reading:
     unknown = [part for part in english.parts if part.kind == "unknown"]
     language = languages.language_of(prompt) if unknown else "en"
     if language == "en":
-        return _in_all_but_name(english, len(unknown)) or english
+        return _in_all_but_name(english, [part.said for part in unknown]) or english
     foreign = _read_foreign(prompt, language)
     if _strangeness(foreign) >= _strangeness(english) and not CJK.search(prompt):
         return english
     return foreign
 
 
-def _in_all_but_name(english: Reading, unknown: int) -> Reading | None:
-    """A wish whose words might be English, if one language knows every one: "chat noir"."""
-    if unknown < 2 or english.labels:
+def _in_all_but_name(english: Reading, unknown: Sequence[str]) -> Reading | None:
+    """A wish that might be English, if one language knows every word: "chat noir", "Bär".
+
+    One common word of English alone is left as it is: a "pan" is no bread.
+    """
+    common = len(unknown) == 1 and unknown[0].isascii() and is_known(plain(unknown[0]))
+    if not unknown or common or english.labels:
         return None
     for language in languages.LANGUAGES:
         reading = _read_foreign(english.prompt, language)

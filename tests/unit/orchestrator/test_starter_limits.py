@@ -112,6 +112,8 @@ def test_a_colour_or_a_style_alone_is_no_fault(by_words: None, prompt: str) -> N
         ("un renard rouge sur fond bleu", "a red fox on a blue background"),
         ("una manzana roja y un perro", "a red apple and a dog"),
         ("chat noir", "a black cat"),
+        ("Bär", "a bear"),
+        ("Fuchs", "a fox"),
         ("белая кошка на синем фоне", "a white cat on a blue background"),
         ("czerwony lis", "a red fox"),
         ("빨간 여우", "a red fox"),
@@ -129,6 +131,11 @@ def test_it_is_said_in_the_starters_words(by_words: None, prompt: str, drawn_fro
 def test_what_has_no_word_in_the_dictionary_is_named_too(by_words: None) -> None:
     assert '"fan"' in told("扇風機と猫")[NOT_TAUGHT]
     assert "冷蔵庫" in told("冷蔵庫")[NOT_TAUGHT]
+
+
+def test_a_word_of_english_is_not_taken_for_another_languages(by_words: None) -> None:
+    assert '"pan"' in told("a pan")[NOT_TAUGHT]
+    assert OTHER_WORDS not in told("a pan")
 
 
 def test_without_the_model_of_meanings_that_is_told(by_words: None) -> None:
