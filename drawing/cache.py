@@ -12,10 +12,14 @@ from .model import DrawModel
 
 
 class ModelCache:
-    """Keyed by what makes a loaded model different: name, path, device."""
+    """Keyed by what makes a loaded model different: name, path, device.
+
+    Of each key one is kept, as its files were when it was loaded.
+    """
 
     def __init__(self, free: Callable[[torch.device], int] = free_bytes) -> None:
         self._models: OrderedDict[tuple[str, ...], DrawModel] = OrderedDict()
+        self._states: dict[tuple[str, ...], str] = {}
         self._free = free
 
     def get(
@@ -24,15 +28,21 @@ class ModelCache:
         needed: int,
         device: torch.device,
         load: Callable[[], DrawModel],
+        state: str = "",
     ) -> DrawModel:
-        """The model of that key; loaded with `load` after making room for `needed` bytes."""
+        """The model of that key; loaded with `load` after making room for `needed` bytes.
+
+        `state`: of its files. In another one it is loaded anew.
+        """
+        if key in self._models and self._states[key] != state:
+            self.drop(self._models[key])
         if key in self._models:
             self._models.move_to_end(key)
             return self._models[key]
         while self._models and needed > RESERVE * self._free(device):
             self.drop_oldest()
         model = load()
-        self._models[key] = model
+        self._models[key], self._states[key] = model, state
         return model
 
     def drop_oldest(self) -> bool:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import torch
 from PIL import Image
 
-from ..core.errors import EngineError, KizyError
+from ..catalog.hashes import folder_stamp, stamp_of
+from ..core.errors import EngineError, KizyError, UnknownNameError
 from ..core.out_of_memory import fix_for, is_out_of_memory
 from ..core.picture_files import open_picture
 from ..core.plan import EnlargeStage, ImproveStage, ModelFile, Plan
 from ..imaging import blend
 from ..imaging.enlarge import enlarge_to, load_enlarger
-from ..starter.checkpoint import ENLARGER_FILE
+from ..starter.checkpoint import ENLARGER_FILE, STARTER_FILE
 from . import loras, masks, memory
 from .cache import ModelCache
 from .cancel import CancelToken
@@ -100,7 +101,7 @@ class Drawer:
         self.device = device or memory.best_device()
         self._cache = cache or ModelCache()
         self._previews = previews
-        self._enlarger: SRVGGNetCompact | None = None
+        self._enlarger: tuple[tuple[str, str], SRVGGNetCompact] | None = None
 
     def draw(
         self,
@@ -236,10 +237,11 @@ class Drawer:
         )
 
     def _enlarge(self, picture: Image.Image, model: ModelFile, factor: float) -> Image.Image:
-        if self._enlarger is None:
-            path = Path(model.path) if model.path else ENLARGER_FILE
-            self._enlarger = load_enlarger(path, device=self.device)
-        return enlarge_to(picture, self._enlarger, factor)
+        path = Path(model.path) if model.path else ENLARGER_FILE
+        key = str(path), _state(path)
+        if self._enlarger is None or self._enlarger[0] != key:
+            self._enlarger = key, load_enlarger(path, device=self.device)
+        return enlarge_to(picture, self._enlarger[1], factor)
 
     def _load(self, plan: Plan, report: Report) -> DrawModel:
         while True:
@@ -258,10 +260,12 @@ class Drawer:
         if path is None and plan.family != "starter":
             raise EngineError("drawing_failed", f"The model {plan.model.name} has no folder here.")
         if path is None:
-            key = (plan.model.name, "", str(self.device))
-            return self._cache.get(key, 200_000_000, self.device, lambda: self._starter(plan))
+            key, state = (plan.model.name, "", str(self.device)), _state(STARTER_FILE)
+            starter = partial(self._starter, plan)
+            return self._cache.get(key, 200_000_000, self.device, starter, state)
         size = weight_bytes(Path(path))
-        key = (plan.model.name, path, str(self.device))
+        # A folder that was replaced in place is another model.
+        key, state = (plan.model.name, path, str(self.device)), _state(Path(path))
 
         def load() -> DrawModel:
             from .stable_diffusion import StableDiffusionModel
@@ -272,7 +276,7 @@ class Drawer:
             return StableDiffusionModel(plan.model.name, plan.family, folder, placement)
 
         wanted = 2 * size if self.device.type == "cpu" else size
-        return self._cache.get(key, wanted, self.device, load)
+        return self._cache.get(key, wanted, self.device, load, state)
 
     def _starter(self, plan: Plan) -> DrawModel:
         from .starter_model import StarterModel
@@ -325,6 +329,14 @@ class Drawer:
             if not isinstance(error, KizyError) and is_out_of_memory(error):
                 raise _no_memory(plan, error) from error
             raise
+
+
+def _state(path: Path) -> str:
+    """Another whenever a file of the model is. Raises UnknownNameError `file_missing`."""
+    try:
+        return str(folder_stamp(path) if path.is_dir() else stamp_of(path))
+    except OSError as error:
+        raise UnknownNameError("file_missing", f"{path} cannot be read.") from error
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from ..catalog.family import Family, family
-from ..catalog.hashes import file_sha256, tensors_sha256
+from ..catalog.hashes import file_sha256, known_model_sha256, tensors_sha256
 from ..catalog.models import STARTER, STARTER_FILE, ModelEntry
 from ..catalog.styles import Style, find_style, style_in_prompt
 from ..core import home
@@ -28,6 +28,7 @@ from ..core.version import VERSION
 from .comfy_side import ComfySide
 from .embedded_offer import EmbeddedOffer
 from .engines.base import COMFYUI, EMBEDDED, Engine, Handle, SavedArtifacts
+from .engines.embedded import content_of
 from .planner import (
     Choices,
     EngineFacts,
@@ -126,7 +127,7 @@ class App:
         # One request at a time is decided, for the shelf is used from one thread. Held by whoever
         # plans while a choice is made; nobody is asked and no picture or weight is read with it.
         self._planning = threading.Lock()
-        self._fingerprints: dict[str, tuple[float, str]] = {}
+        self._fingerprint = (float("-inf"), "")
 
     @once_property
     def comfy(self) -> ComfySide:
@@ -220,21 +221,24 @@ class App:
         """Stop a drawing within a step."""
         self._engine_of(handle).cancel(handle)
 
-    def fingerprint(self, kind: str | None) -> str:
-        """Kind, versions and devices of an engine: the same Plan on the same gives the same pixels.
+    def fingerprints(self, plan: Plan, only: str | None = None) -> Mapping[str, str]:
+        """What draws a Plan, as exactly as its pixels depend on it: the same gives the same pixels.
 
-        Raises EngineError as `engine` does, and if no server answers.
+        Place -> kind, versions and device of the engine, and the content of every file that it
+        draws with; a place is a server's name, "" for this process. One where any of it is not
+        known is left out. `only`: this place alone. Raises KizyError as `engine` does.
         """
-        kind = kind or EMBEDDED
-        if kind == COMFYUI:
-            # From what is known: a server that hangs is not asked for it.
-            servers = self.comfy.offer().servers
-            return " ".join([COMFYUI, *sorted({f"{s.facts.version} {s.device}" for s in servers})])
-        asked, known = self._fingerprints.get(kind, (float("-inf"), ""))
+        if plan.engine == COMFYUI:
+            return self.comfy.fingerprints(plan, only)
+        content = content_of(plan)
+        if content is None:
+            return {}
+        # Read by the threads of jobs and of requests; each writes the same.
+        asked, known = self._fingerprint
         if time.monotonic() - asked > FINGERPRINT_SECONDS:
-            known = self.engine(kind).capabilities().fingerprint
-            self._fingerprints[kind] = (time.monotonic(), known)
-        return known
+            known = self.engine(EMBEDDED).capabilities().fingerprint
+            self._fingerprint = time.monotonic(), known
+        return {"": f"{known} {content}"}
 
     def close(self) -> None:
         """Let go of the servers; one that Kizy started ends when nobody uses it any more."""
@@ -346,10 +350,15 @@ class App:
         if style_reason == DEFAULTED and any(lora.is_style for lora in loras.loras):
             style = style_reason = None
         wording, notices = said_to_starter(request, _learned(loras)) if starter else ({}, ())
-        built_in = offer.kind == EMBEDDED and model.kind == "builtin"
+        model_hash = None
+        if offer.kind == EMBEDDED:
+            # What is large is read in the background: the next Plan knows it, and so does the
+            # picture, if it is read by then.
+            known = known_model_sha256
+            model_hash = known(model.path) if model.path is not None else file_sha256(STARTER_FILE)
         return Choices(
             model=model,
-            model_sha256=file_sha256(STARTER_FILE) if built_in else None,
+            model_sha256=model_hash,
             model_reason=why,
             family=facts,
             style=style,

@@ -5,24 +5,28 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from ..core import home
 from ..core.errors import EngineError, KizyError
 from ..core.kept import Kept
+from ..core.plan import Plan
 from .comfy_offer import ComfyOffer
 from .engines.base import SavedArtifacts
 from .engines.comfy import records
 from .engines.comfy.address import Address
 from .engines.comfy.client import ComfyClient
+from .engines.comfy.content import fingerprint
 from .engines.comfy.discover import discover, start_options
 from .engines.comfy.engine import ComfyEngine
 from .engines.comfy.managed import Options
+from .engines.comfy.model_files import FileStamp
 from .engines.comfy.pool import Pool
 from .engines.comfy.saved import SavedPictures
 from .engines.comfy.supervise import start_detached
 from .engines.comfy.users import User
-from .planning.inventory import OLD, Inventory, ServerState, Snapshot
+from .planning.inventory import CONNECT, GRACE, OLD, READ, Inventory, Server, ServerState, Snapshot
 from .settings import Settings
 from .shelf import Shelf
 from .storage.pictures import Pictures
@@ -150,6 +154,28 @@ class ComfySide:
             self._engine.use([*self._clients.values()])
             return self._engine
 
+    def fingerprints(self, plan: Plan, only: str | None = None) -> dict[str, str]:
+        """Server -> what draws the Plan there, of the servers where all of it is known.
+
+        They are asked for their files as they are now, all at once, within the limits; one that
+        hangs is not waited for beside another. `only`: that server alone. Raises what `snapshot`
+        raises.
+        """
+        servers = [one for one in self.snapshot().servers if only in (None, one.name)]
+        with self._lock:
+            clients = {client.address.name: client for client in self._clients.values()}
+        threads = ThreadPoolExecutor(max(1, len(servers)), "kizy-files")
+        asked = {
+            threads.submit(_fingerprint_on, clients[one.name], one, plan): one.name
+            for one in servers
+            if one.name in clients
+        }
+        threads.shutdown(wait=False)
+        wait(asked, return_when=FIRST_COMPLETED)
+        done, _ = wait(asked, timeout=GRACE)
+        found = {asked[one]: one.result() for one in done}
+        return {name: value for name, value in found.items() if value is not None}
+
     def close(self) -> None:
         """Close the connections. What Kizy started ends when nobody uses it any more."""
         self.inventory.close()
@@ -234,6 +260,19 @@ class ComfySide:
     def _restart(self, address: Address) -> None:
         """A server is stuck: if Kizy started it, its keeper restarts it."""
         records.request_restart(address.url)
+
+
+def _fingerprint_on(client: ComfyClient, server: Server, plan: Plan) -> str | None:
+    listed: dict[str, Mapping[str, FileStamp] | None] = {}
+
+    def files(folder: str) -> Mapping[str, FileStamp] | None:
+        if folder not in listed:
+            listed[folder] = client.model_files(folder, connect=CONNECT, read=READ)
+        return listed[folder]
+
+    with contextlib.suppress(KizyError):
+        return fingerprint(plan, server.facts, server.device, files)
+    return None
 
 
 def _none_there() -> EngineError:

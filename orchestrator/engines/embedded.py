@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import io
 import queue
@@ -9,14 +10,15 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...catalog.loras import file_sha256
+from ...catalog.hashes import Stamp, file_sha256, folder_stamp, known_model_sha256
 from ...catalog.models import STARTER_FILE
 from ...core.cores import all_cores, leave_shared_core
 from ...core.errors import EngineError, KizyError
 from ...core.job import Artifact, Event
-from ...core.plan import Plan
+from ...core.plan import EnlargeStage, ImproveStage, Plan
 from .base import Capabilities, Handle, SavedArtifacts
 from .record import Record, StartedJobs, unforeseen
 
@@ -150,15 +152,20 @@ class EmbeddedEngine:
     def _draw(self, work: _Work, first: int, count: int) -> None:
         """Pictures `first` to `first + count` of the Plan. Raises KizyError."""
         record = work.record
+        before = _model_stamp(record.plan)
         self._the_drawer().draw(
             record.plan.for_picture(first).model_copy(update={"count": count}),
             cancel=work.cancel,
             report=_Reporter(record, first),
-            deliver=lambda index, picture: self._deliver(record, first + index, picture),
+            deliver=lambda index, picture: self._deliver(record, first + index, picture, before),
         )
 
-    def _deliver(self, record: Record, index: int, picture: Image.Image) -> None:
-        artifact = self._save(record.plan.for_picture(index), picture)
+    def _deliver(
+        self, record: Record, index: int, picture: Image.Image, before: ModelStamp | None
+    ) -> None:
+        """`before`: the stamps of the model's files when its drawing began."""
+        plan = record.plan.for_picture(index)
+        artifact = self._save(_with_hash(plan, before), picture)
         if self._saved is not None:
             self._saved.add(record.job_id, index, artifact)
         record.artifact(artifact)
@@ -171,6 +178,64 @@ def missing(count: int, saved: Collection[int]) -> Iterator[tuple[int, int]]:
         if index > first:
             yield first, index - first
         first = index + 1
+
+
+def content_of(plan: Plan) -> str | None:
+    """sha256 over the content of every file that a Plan is drawn with in this process.
+
+    None until all hashes are known: from the first call on, what is large is read in the
+    background. Raises UnknownNameError `file_missing` if a file of Kizy's own is not there.
+    """
+    found = [known_model_sha256(path) for path in _files_of(plan)]
+    if any(sha256 is None for sha256 in found):
+        return None
+    own = [file_sha256(path) for path in _own_weights()]
+    return hashlib.sha256(" ".join([*own, *map(str, found)]).encode()).hexdigest()
+
+
+ModelStamp = tuple[tuple[str, Stamp], ...]
+
+
+def _model_stamp(plan: Plan) -> ModelStamp | None:
+    """The stamps of the files of a model whose hash is not known; None for any other."""
+    if plan.model.path is None or plan.model.sha256 is not None:
+        return None
+    known_model_sha256(Path(plan.model.path))  # it is read from now on, while it is drawn
+    try:
+        return folder_stamp(Path(plan.model.path))
+    except OSError:
+        return None
+
+
+def _with_hash(plan: Plan, before: ModelStamp | None) -> Plan:
+    """With the model's hash, if it is known by now and is that of what was drawn with."""
+    if before is None or plan.model.path is None:
+        return plan
+    sha256 = known_model_sha256(Path(plan.model.path))
+    if sha256 is None or _model_stamp(plan) != before:
+        return plan
+    return plan.model_copy(update={"model": plan.model.model_copy(update={"sha256": sha256})})
+
+
+def _files_of(plan: Plan) -> list[Path]:
+    """What a Plan names by path: model, LoRAs, enlargers."""
+    files = [plan.model, *(lora.file for lora in plan.loras)]
+    for stage in plan.stages:
+        if isinstance(stage, EnlargeStage):
+            files.append(stage.model)
+        if isinstance(stage, ImproveStage) and stage.enlarger is not None:
+            files.append(stage.enlarger)
+    return [Path(file.path) for file in files if file.path is not None]
+
+
+def _own_weights() -> list[Path]:
+    """The weights that Kizy brings and draws with."""
+    from ...imaging import centerface, drawn_faces
+    from ...language.encoder import MODEL_FILE, TOKENIZER_FILE
+    from ...starter.checkpoint import ENLARGER_FILE
+
+    faces = [centerface.WEIGHTS_FILE, drawn_faces.WEIGHTS_FILE]
+    return [STARTER_FILE, ENLARGER_FILE, MODEL_FILE, TOKENIZER_FILE, *faces]
 
 
 def _log_failure() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -40,8 +40,12 @@ class Draws(Protocol):
 
     def cancel(self, handle: Handle) -> None: ...
 
-    def fingerprint(self, kind: str | None) -> str:
-        """What draws, as exactly as pixels depend on it. Raises KizyError."""
+    def fingerprints(self, plan: Plan, only: str | None = None) -> Mapping[str, str]:
+        """Place -> what draws the Plan there, as exactly as its pixels depend on it.
+
+        Of the places where the content of all files that are drawn with is known; a place is what
+        events call `server`. `only`: that place alone. Raises KizyError.
+        """
         ...
 
 
@@ -102,6 +106,8 @@ class DrawingRun(ClaimedRun[Handle]):
         plan = rows.plan_of(self._row)
         if not self._row["fresh"] and from_store(self._ledger, self._draws, self.job_id, plan):
             return None
+        drawn_before = self._drawn_before()
+        fingerprints = _fingerprints(self._draws, plan)
         began = time.monotonic()
         handle = self._draws.start(plan, self.job_id, again=self._row["attempts"] > 1)
         self._begun(handle)
@@ -116,7 +122,10 @@ class DrawingRun(ClaimedRun[Handle]):
                     self._ledger.notice(self.job_id, event.code, event.text)
                 case "artifact":
                     server, drawn = event.server or server, drawn + 1
-                    self._remember(plan, event.artifact)
+                    index = event.artifact.seed - plan.seed
+                    if index not in drawn_before and event.server in fingerprints:
+                        before = fingerprints[event.server]
+                        self._remember(plan, event.artifact, event.server, before)
                 case "end":
                     if event.state == "succeeded" and self._row["attempts"] == 1:
                         seconds = (time.monotonic() - began) / max(1, drawn)
@@ -132,22 +141,38 @@ class DrawingRun(ClaimedRun[Handle]):
                     return _error_of(event)
         raise StorageError("database_unusable", "The engine told nothing of the end.")
 
-    def _remember(self, plan: Plan, artifact: Artifact) -> None:
-        """For whoever asks for the same picture again."""
+    def _drawn_before(self) -> set[int]:
+        """Pictures of earlier tries: nobody knows any more which files they were drawn with."""
+        if self._row["attempts"] <= 1:
+            return set()
+        return {file.index for file, _ in self._ledger.table.files_of(self.job_id)}
+
+    def _remember(self, plan: Plan, artifact: Artifact, place: str, before: str) -> None:
+        """For whoever asks for the same picture again, if nothing changed while it was drawn.
+
+        `before`: what drew it, when it was begun.
+        """
+        if _fingerprints(self._draws, plan, place).get(place) != before:
+            log.debug("job %s is not in the store of finished work", self.job_id)
+            return
         index = artifact.seed - plan.seed
-        try:
-            fingerprint = self._draws.fingerprint(plan.engine)
-            self._learned.append(
-                partial(
-                    self._ledger.finished.add,
-                    digest=plan.for_picture(index).digest(),
-                    fingerprint=fingerprint,
-                    artifact_id=artifact.id,
-                )
+        self._learned.append(
+            partial(
+                self._ledger.finished.add,
+                digest=plan.for_picture(index).digest(),
+                fingerprint=before,
+                artifact_id=artifact.id,
             )
-        except KizyError:
-            # It is drawn and saved; that it is drawn once more some day does no harm.
-            log.debug("job %s is not in the store of finished work", self.job_id, exc_info=True)
+        )
+
+
+def _fingerprints(draws: Draws, plan: Plan, only: str | None = None) -> Mapping[str, str]:
+    """None, if it cannot be told: then it is drawn, and drawn once more some day."""
+    try:
+        return draws.fingerprints(plan, only)
+    except KizyError:
+        log.debug("what draws %s is not known", plan.model.name, exc_info=True)
+        return {}
 
 
 def from_store(ledger: Ledger, draws: Draws, job_id: str, plan: Plan) -> bool:
@@ -169,16 +194,20 @@ def from_store(ledger: Ledger, draws: Draws, job_id: str, plan: Plan) -> bool:
 def stored(ledger: Ledger, draws: Draws, plan: Plan) -> list[tuple[JobArtifact, Path]] | None:
     """The files of all pictures of a Plan; None if one is missing. Raises StorageError."""
     found: list[tuple[JobArtifact, Path]] = []
-    fingerprint: str | None = None
+    now: set[str] | None = None
     for index in range(plan.count):
         drawn = ledger.finished.drawn(plan.for_picture(index).digest())
         if not drawn:
             return None
-        try:
+        if now is None:
             # Only now: to ask an engine costs more than to ask the table.
-            fingerprint = fingerprint or draws.fingerprint(plan.engine)
-            found.append(ledger.path_of(drawn[fingerprint]))
-        except (KizyError, KeyError):
+            now = set(_fingerprints(draws, plan).values())
+        artifact = next((drawn[one] for one in sorted(now) if one in drawn), None)
+        if artifact is None:
+            return None
+        try:
+            found.append(ledger.path_of(artifact))
+        except KizyError:
             return None
     return found
 

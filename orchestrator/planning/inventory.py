@@ -305,6 +305,7 @@ class Inventory:
                     self._changed.notify_all()
             facts = one.client.refresh_facts()
             self._keep(one, facts)
+            self._look_at_files(one)
         except KizyError as failure:
             error = failure
         except Exception as failure:
@@ -315,8 +316,6 @@ class Inventory:
             one.listed_at, one.listing_since, one.list_error = begun, None, error
             one.listing_took = time.monotonic() - begun
             self._changed.notify_all()
-        if error is None:
-            self._look_at_files(one)
 
     def _keep(self, one: _Watched, facts: ServerFacts) -> None:
         """Take facts, and the LoRAs that belong to them. In the thread that asks."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ...catalog.hashes import file_sha256, model_sha256
 from ...catalog.lookup import is_path
-from ...catalog.loras import file_sha256, read_lora
-from ...catalog.models import STARTER, STARTER_FILE, model_at, named_model
+from ...catalog.loras import read_lora
+from ...catalog.models import STARTER, STARTER_FILE, ModelEntry, model_at, named_model
 from ...core.errors import UnknownNameError
 from ...core.plan import (
     ImproveStage,
@@ -57,11 +58,25 @@ def _model(plan: Plan) -> dict[str, object]:
         # What lies there is checked like any other model. A picture from a server names no path.
         lay = told_model(plan.model)
         entry = drawable(named_model(plan.model.name) if lay is None else model_at(lay))
-        return {"model": plan.model.model_copy(update={"path": str(entry.path)})}
+        return _folder(plan, entry)
     now = file_sha256(STARTER_FILE)
     changes: dict[str, object] = {"model": plan.model.model_copy(update={"sha256": now})}
     if plan.model.sha256 not in (None, now):
         why = "the starter was trained on since this was drawn: the picture will differ"
+        note = Reason(choice="model", value="note", why=why)
+        changes["reasons"] = (*plan.reasons, note)
+    return changes
+
+
+def _folder(plan: Plan, entry: ModelEntry) -> dict[str, object]:
+    """A diffusers folder, with a note if it is another than the picture was drawn with."""
+    model = plan.model.model_copy(update={"path": str(entry.path)})
+    if plan.model.sha256 is None or entry.path is None:
+        return {"model": model}
+    now = model_sha256(entry.path)
+    changes: dict[str, object] = {"model": model.model_copy(update={"sha256": now})}
+    if now != plan.model.sha256:
+        why = f"{entry.name} was replaced since this was drawn: the picture will differ"
         note = Reason(choice="model", value="note", why=why)
         changes["reasons"] = (*plan.reasons, note)
     return changes

@@ -38,7 +38,7 @@ CALLS = {
     "meaning": 'language.embed(["a red fox"])',
     "prompt": 'language.encode(["a red fox"])',
     "memory": "local_memory()",
-    "engine": 'app.fingerprint("embedded")',
+    "engine": 'app.engine("embedded").capabilities()',
 }
 
 

@@ -95,6 +95,7 @@ class FakeComfyUI:
         self.cost: Cost = cost or (lambda _name, _inputs: 0.0)
         self.version = version
         self.newer = newer
+        self._replaced: dict[tuple[str, str], tuple[int, float]] = {}
         self.models = {name: list(files) for name, files in (models or {}).items()}
         self._info = object_info if object_info is not None else recorded_object_info()
         self._shows = dict(shows or {})
@@ -207,6 +208,23 @@ class FakeComfyUI:
         assert self._running is not None, "the fake is stopped"
         return self._running
 
+    def replace_file(self, folder: str, name: str, *, size: int = 2_000_000) -> None:
+        """Somebody puts another file in the place of one, under its name."""
+        self._replaced[folder, name] = size, 1_700_000_000.0 + len(self._replaced) + 1
+
+    def _model_files(self, folder: str) -> dict[str, tuple[int, float]] | None:
+        """Name -> (size, time of change) of a folder's files."""
+        listed = self.models.get(folder)
+        for name, entry in self._info.items() if listed is None else ():
+            for key, spec in (entry["input"].get("required") or {}).items():
+                of = "upscale_models" if name == "UpscaleModelLoader" else _FOLDERS.get(key)
+                if of == folder:
+                    listed = [*(listed or ()), *(_offered(spec) or ())]
+        if listed is None:
+            return None
+        usual = 1_000_000, 1_700_000_000.0
+        return {name: self._replaced.get((folder, name), usual) for name in listed}
+
     def _choices(self, node_class: str, input_name: str) -> list[str] | None:
         folder = _FOLDERS.get(input_name)
         if (node_class, input_name) == ("UpscaleModelLoader", "model_name"):
@@ -219,9 +237,13 @@ class FakeComfyUI:
         for name, entry in self._info.items() if self.models else ():
             for key, spec in (entry["input"].get("required") or {}).items():
                 choices = self._choices(name, key)
-                if choices is not None and isinstance(spec[0], list):
+                if choices is not None and _offered(spec) is not None:
                     info[name] = json.loads(json.dumps(info[name]))
-                    info[name]["input"]["required"][key][0] = choices
+                    # Newer node classes have their choices among the options.
+                    own = info[name]["input"]["required"][key]
+                    own[0] = choices if isinstance(own[0], list) else own[0]
+                    if not isinstance(own[0], list):
+                        own[1]["options"] = choices
         return info
 
     def _make(self, run: _Run) -> Routes:
@@ -234,6 +256,7 @@ class FakeComfyUI:
             disk=self.disk,
             object_info=self._object_info,
             models=self.models,
+            model_files=self._model_files,
             version=self.version,
         )
         routes = Routes(
@@ -267,6 +290,14 @@ class FakeComfyUI:
             keeps_old=self.newer,
         )
         return routes
+
+
+def _offered(spec: Any) -> list[str] | None:
+    """What an input offers to choose from; None if it is no choice."""
+    if isinstance(spec[0], list):
+        return [str(one) for one in spec[0]]
+    options = spec[1] if len(spec) > 1 else {}
+    return options.get("options") if spec[0] == "COMBO" else None
 
 
 class _Run:

@@ -135,6 +135,8 @@ class Faults:
     """Everything, or /view alone if it ends with /view, is redirected there."""
     object_info_held: bool = False
     """/object_info does not answer until this is off."""
+    no_model_files: bool = False
+    """As versions before /experiment/models."""
     mute: bool = False
     """Requests are taken and never answered until this is off."""
     own_prompt_ids: bool = False

@@ -35,6 +35,7 @@ class Files:
         disk: Disk,
         object_info: Callable[[], Mapping[str, Any]],
         models: Mapping[str, list[str]],
+        model_files: Callable[[str], Mapping[str, tuple[int, float]] | None],
         version: str,
     ) -> None:
         self._life = life
@@ -42,6 +43,7 @@ class Files:
         self._disk = disk
         self._object_info = object_info
         self._models = models
+        self._model_files = model_files
         self._version = version
 
     def table(self) -> list[tuple[str, str, Handler]]:
@@ -51,6 +53,7 @@ class Files:
             ("GET", "/object_info/{name}", self._get_object_info),
             ("GET", "/models", self._get_models),
             ("GET", "/models/{folder}", self._get_models_of),
+            ("GET", "/experiment/models/{folder}", self._get_model_files),
             ("GET", "/view_metadata/{folder}", self._get_metadata),
             ("GET", "/view", self._view),
             ("POST", "/upload/image", self._upload),
@@ -77,6 +80,17 @@ class Files:
         if folder not in self._models:
             return web.Response(status=404)
         return web.json_response(self._models[folder])
+
+    async def _get_model_files(self, request: web.Request) -> web.Response:
+        """As app/model_manager.py: every file with size and times."""
+        listed = self._model_files(request.match_info["folder"])
+        if listed is None or self._faults.no_model_files:
+            return web.Response(status=404)
+        files = [
+            {"name": name, "pathIndex": 0, "modified": changed, "created": changed, "size": size}
+            for name, (size, changed) in listed.items()
+        ]
+        return web.json_response(files)
 
     async def _get_metadata(self, _request: web.Request) -> web.Response:
         return web.Response(status=404)

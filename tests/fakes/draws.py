@@ -70,7 +70,7 @@ class FakeApp:
         self.drawn: Counter[str] = Counter()
         self.order: list[str] = []
         self.fails: defaultdict[str, list[KizyError]] = defaultdict(list)
-        self.name = "a fake"
+        self.name: str | None = "a fake"
         self.reasons: tuple[Reason, ...] = ()
         self.closed = False
         self._started = StartedJobs[_Work](lambda work: work.record)
@@ -87,8 +87,9 @@ class FakeApp:
     def plan(self, request: GenerationRequest, *, raw: bool = False) -> Plan:
         return plan_of(request, engine=self.lane, reasons=self.reasons)
 
-    def fingerprint(self, kind: str | None) -> str:
-        return f"{kind} {self.name}"
+    def fingerprints(self, plan: Plan, only: str | None = None) -> dict[str, str]:
+        """One place; `name` tells what draws there, None: not known."""
+        return {} if self.name is None else {"": f"{plan.engine} {self.name}"}
 
     def start(self, plan: Plan, job_id: str | None = None, *, again: bool = False) -> Handle:
         assert job_id is not None

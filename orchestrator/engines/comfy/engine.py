@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Protocol, cast
@@ -29,12 +29,14 @@ from ..base import COMFYUI, Capabilities, Handle, SavedArtifacts
 from ..record import Record, StartedJobs, unforeseen
 from .choice import is_servers_fault
 from .client import ComfyClient
+from .content import marked
 from .events import Done, Notice, OutputFile, Preview, Progress, Vanished
 from .finish import as_png, finished, is_as_planned, plain_picture
 from .graphs import is_of_another, saving_anew
 from .improving import in_parts
 from .lora_sending import send
 from .meter import SHOW_PAUSE, Meter, Share
+from .model_files import FileStamp
 from .pool import Lease, Needs, Pool
 from .reach import FileGoneError
 from .saved import SavedPictures
@@ -279,7 +281,7 @@ class ComfyEngine:
         show_at = time.monotonic()
         self._stop_left_behind(client, picture.prompt_id)
         picture.plan, facts = send(picture.plan, client.facts(), client)
-        compiled = compiled_for(picture, facts)
+        compiled = self._marked(work, client, compiled_for(picture, facts))
         for upload in compiled.uploads:
             with plain_picture(Path(upload.picture.path), mask=upload.mask) as path:
                 client.upload(path, upload.name)
@@ -316,6 +318,22 @@ class ComfyEngine:
             with work.lock:
                 work.prompts.pop(picture.prompt_id, None)
         raise EngineError("server_failed", f"{client.address.name} told nothing of the end.")
+
+    def _marked(self, work: Work, client: ComfyClient, compiled: Compiled) -> Compiled:
+        """With marks of the files that it loads; a server is asked for each folder once a job."""
+        listed = work.files.setdefault(client.address.name, {})
+
+        def files(folder: str) -> Mapping[str, FileStamp] | None:
+            if folder not in listed:
+                listed[folder] = client.model_files(folder)
+            return listed[folder]
+
+        try:
+            return marked(compiled, files)
+        except EngineError as error:
+            # It draws all the same; what was replaced there since may be drawn as it was.
+            log.debug("the files of %s: %s", client.address.name, error)
+            return compiled
 
     def _fetch(
         self,

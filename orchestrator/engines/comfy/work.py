@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ....core.errors import CancelledError, KizyError
@@ -15,6 +16,7 @@ from ...templates.server import ServerFacts
 from ..record import Record
 from .client import ComfyClient
 from .lora_sending import as_if_sent
+from .model_files import FileStamp
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Work:
     verdicts: dict[tuple[int, bool], tuple[ServerFacts, KizyError | None]] = field(
         default_factory=dict
     )
+    files: dict[str, dict[str, Mapping[str, FileStamp] | None]] = field(default_factory=dict)
+    """By server and folder, as the job found them. Threads of one job write the same."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:

@@ -89,6 +89,7 @@ class OneModel(ModelCache):
         needed: int,
         device: torch.device,
         load: Callable[[], DrawModel],
+        state: str = "",
     ) -> DrawModel:
         return super().get(("the one",), 1, device, lambda: self._model)
 

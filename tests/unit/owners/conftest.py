@@ -42,7 +42,7 @@ class Drawing(App):
         super().__init__(**options)
         self._fake = fake
         self.start, self.follow, self.cancel = fake.start, fake.follow, fake.cancel  # type: ignore[method-assign]
-        self.fingerprint = fake.fingerprint  # type: ignore[method-assign]
+        self.fingerprints = fake.fingerprints  # type: ignore[method-assign]
 
 
 @dataclass
