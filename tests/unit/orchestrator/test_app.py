@@ -222,6 +222,9 @@ def test_a_lora_of_another_family_is_refused_for_the_servers_model(
 ) -> None:
     lora(kizy_home, "nadia", context=384)
     fake.models["loras"].append("nadia.safetensors")
+    # The same file lies there.
+    size = (kizy_home / "loras" / "nadia.safetensors").stat().st_size
+    fake.replace_file("loras", "nadia.safetensors", size=size)
     with pytest.raises(InputError, match=r"for Kizy Starter.*Stable Diffusion 1\.5") as caught:
         app_on(fake).plan(wish(model=SD15, loras=[{"name": "nadia"}]))
     assert caught.value.code == "lora_other_family"
