@@ -120,14 +120,14 @@ def read(path: Path, bounds: Bounds) -> Read:
 
 def is_plain(path: Path) -> bool:
     """Whether every program reads the file's pixels as Kizy does: 8 bits in sRGB, upright, a single
-    picture, in PNG, JPEG or WebP. Greys are not: ComfyUI 0.33 reads them one shade darker (PyAV).
+    picture, in PNG. Greys and JPEG are not: ComfyUI 0.33 reads them a shade apart (PyAV).
     """
     try:
         with opened(path, Bounds()) as found:
             picture = found.picture
             return (
                 found.whole
-                and picture.format in ("PNG", "JPEG", "WEBP")
+                and picture.format == "PNG"
                 and picture.mode in ("RGB", "RGBA")
                 and "transparency" not in picture.info
                 and picture.getexif().get(_ORIENTATION, 1) == 1

@@ -395,7 +395,13 @@ def wordy(path: Path) -> Path:
     return path / "a.png"
 
 
-@pytest.mark.parametrize("make", [palette, deep, turned, wordy])
+def photo(path: Path) -> Path:
+    values = np.random.default_rng(0).integers(0, 256, (6, 9, 3)).astype(np.uint8)
+    Image.fromarray(values).resize((90, 60)).save(path / "a.jpg", quality=90)
+    return path / "a.jpg"
+
+
+@pytest.mark.parametrize("make", [photo, palette, deep, turned, wordy])
 def test_a_start_picture_of_any_kind_comes_as_kizy_reads_it(
     app: App, tmp_path: Path, make: Callable[[Path], Path]
 ) -> None:

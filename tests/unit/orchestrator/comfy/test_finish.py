@@ -101,9 +101,8 @@ def test_a_preview_that_is_no_picture_is_left_out(content: bytes) -> None:
     assert as_png(content) is None
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp"])
-def test_an_ordinary_picture_is_sent_as_it_is(tmp_path: Path, name: str) -> None:
-    path = saved(noise(1), tmp_path / name)
+def test_an_ordinary_picture_is_sent_as_it_is(tmp_path: Path) -> None:
+    path = saved(noise(1), tmp_path / "a.png")
     with plain_picture(path) as sent:
         assert sent == path
 
@@ -140,7 +139,7 @@ def test_a_picture_that_is_gone_or_none_is_told_in_plain_words(tmp_path: Path) -
         assert caught.value.code == code
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a.bmp", "a.tif", "a.avif", "a.jp2"])
+@pytest.mark.parametrize("name", ["a.gif", "a.bmp", "a.tif", "a.avif", "a.jp2", "a.jpg", "a.webp"])
 def test_what_comfyui_may_not_read_is_sent_as_png(tmp_path: Path, name: str) -> None:
     path = saved(noise(1), tmp_path / name)
     with plain_picture(path) as sent, Image.open(sent) as picture:
