@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -317,6 +318,25 @@ def test_two_loras_change_the_picture_each(
     assert difference(one, plain) > 0.5
     assert difference(both, one) > 0.5
     assert "NOT LOADED" not in comfyui.log.read_text(errors="replace")
+
+
+def test_a_lora_that_was_replaced_under_its_name_is_drawn_with_as_it_is_now(
+    studio: Studio, comfyui: RunningComfyUI, tmp_path: Path
+) -> None:
+    """ComfyUI's cache goes by names, and its loader keeps the weights that it read."""
+    paths = [tmp_path / f"part-{part}.safetensors" for part in (0, 1)]
+    files = [lora_file(studio.model, path, part) for part, path in enumerate(paths)]
+    there = comfyui.base / "models" / "loras" / "changing.safetensors"
+    try:
+        shutil.copyfile(files[0], there)
+        plan = studio.plan(loras=[{"name": "changing", "model_weight": 0.8}], seed=17)
+        before = studio.draw(plan)
+        shutil.copyfile(files[1], there)
+        after, again = studio.draw(plan), studio.draw(plan)
+    finally:
+        there.unlink(missing_ok=True)
+    assert difference(after, before) > 0.5
+    assert difference(again, after) == 0 and "KSampler" in again.cached
 
 
 def test_a_control_map_steers_the_drawing(studio: Studio, start_picture: Path) -> None:
