@@ -137,6 +137,12 @@ def lora_model(id_: str) -> LoraModel | None:
     return next((model for model in _tables().models if model.id == id_), None)
 
 
+def layer_names(id_: str) -> frozenset[str]:
+    """Names of the layers of that model's denoiser, in all namings, with underscores."""
+    model = lora_model(id_)
+    return frozenset(entry.name for entry in _entries(model)) if model is not None else frozenset()
+
+
 def _chosen(possible: Sequence[LoraModel], scores: Mapping[str, _Score]) -> Fit:
     ids = frozenset(model.id for model in possible)
     if len(possible) > 1 and scores:

@@ -23,6 +23,9 @@ TEXT_ENCODERS = ("lora_te", "lora_prior_te")
 
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 
+OTHER_FORMULAS = frozenset(("dora_scale", "lora_magnitude_vector", "lora_mid"))
+"""Ends of the tensors of a DoRA (kohya's and PEFT's) and of a LoCon with Tucker decomposition."""
+
 _KOHYA = ("lora_unet_", "lora_transformer_", "lora_te", "lora_prior_", "lora_controlnet")
 # Ends that begin at the last "lora" of a name, a letter before it included.
 _ENDS = {
@@ -50,8 +53,6 @@ _OTHER_ENDS = frozenset(
 _WEIGHT_ENDS = ("a1", "a2", "b1", "b2", "oft_R", "lora_magnitude_vector", "lora_mid")
 
 _ROOTS = (
-    ("unet.base_model.model.", "lora_unet_"),
-    ("transformer.base_model.model.", "lora_transformer_"),
     ("unet.", "lora_unet_"),
     ("diffusion_model.", "lora_unet_"),
     ("model.diffusion_model.", "lora_unet_"),
@@ -97,7 +98,7 @@ def parts(header: Header) -> Iterator[tuple[str, str, str]]:
     first = "lora_te1_" if _several(header.tensors) else "lora_te_"
     known: dict[str, str] = {}
     for name in header.tensors:
-        found = _split(name)
+        found = split_name(name)
         if found is None:
             continue
         module, end = found
@@ -116,6 +117,17 @@ def lora_tensors(header: Header) -> dict[str, str]:
     return {module + end: name for module, end, name in parts(header) if end in ends}
 
 
+def plain_layers(header: Header) -> tuple[int, int, bool]:
+    """(layers that are plain LoRAs, all that the file changes, whether a plain one has more to it,
+    as those of a DoRA and of a LoCon with Tucker decomposition have).
+    """
+    ends: dict[str, set[str]] = {}
+    for module, end, _ in parts(header):
+        ends.setdefault(module, set()).add(end)
+    plain = [found for found in ends.values() if {DOWN, UP} <= found]
+    return len(plain), len(ends), any(found & OTHER_FORMULAS for found in ends.values())
+
+
 def layers(
     found: Iterable[tuple[str, str, str]], tensors: Mapping[str, TensorInfo]
 ) -> dict[str, Layer]:
@@ -127,7 +139,7 @@ def layers(
     return {module: layer for module, layer in known if layer is not None}
 
 
-def _split(name: str) -> tuple[str, str] | None:
+def split_name(name: str) -> tuple[str, str] | None:
     if not name.endswith(".weight"):
         module, _, end = name.rpartition(".")
         return (module, ALPHA if end == "alpha" else end) if end in _OTHER_ENDS else None
@@ -151,20 +163,31 @@ def _several(names: Iterable[str]) -> bool:
 
 
 def _kohya(name: str, first_text_encoder: str) -> str:
-    name = name.removeprefix("base_model.model.")
+    name = name.replace("base_model.model.", "", 1)
     if name.startswith(_KOHYA):
         return name
+    if name.startswith(("text_model.encoder.", "encoder.layers.")):
+        # PEFT around a text encoder alone, which is the first as far as anybody can tell.
+        return _clip(first_text_encoder + name.replace(".", "_"))
     # The attention processors of old diffusers: "attn1.processor.to_out" is "attn1.to_out.0".
     if ".processor." in name:
         name = name.replace(".processor.", ".")
         name = name + ".0" if name.endswith(".to_out") else name
     for root in _FIRST_ENCODER:
         if name.startswith(root) and not name.startswith("lycoris_text_encoder_2_"):
-            return first_text_encoder + name[len(root) :].replace(".", "_")
+            return _clip(first_text_encoder + name[len(root) :].replace(".", "_"))
     for root, replacement in _ROOTS:
         if name.startswith(root):
-            return replacement + name[len(root) :].replace(".", "_")
+            return _clip(replacement + name[len(root) :].replace(".", "_"))
     return "lora_unet_" + name.replace(".", "_")
+
+
+def _clip(kohya: str) -> str:
+    """With the level that newer transformers dropped from CLIP's names."""
+    return _DROPPED.sub(r"\1text_model_encoder_layers_", kohya)
+
+
+_DROPPED = re.compile(r"\A(lora_te\d?_)encoder_layers_")
 
 
 def _layer(shapes: Mapping[str, tuple[int, ...]]) -> Layer | None:

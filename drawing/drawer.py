@@ -312,8 +312,9 @@ class Drawer:
             for lora in plan.loras:
                 if lora.file.path is None:
                     raise EngineError("drawing_failed", f"The LoRA {lora.file.name} has no file.")
-                modules = loras.read_lora(Path(lora.file.path))
-                found = loras.match(modules, weights)
+                path = Path(lora.file.path)
+                modules = loras.read_lora(path)
+                found = loras.match(modules, weights, loras.layers_of(path))
                 loras.check_match(lora.file.name, found, model.name)
                 if found.matched < found.total:
                     left = found.total - found.matched

@@ -6,12 +6,21 @@ the weights that were there are kept and put back bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..catalog.lora_names import ALPHA, DOWN, UP, lora_tensors, parts
+from ..catalog.lora_names import (
+    ALPHA,
+    DOWN,
+    OTHER_FORMULAS,
+    UP,
+    lora_tensors,
+    parts,
+    plain_layers,
+)
 from ..catalog.safetensors_header import read_header
 from ..core.errors import ModelFileError
 from ..core.out_of_memory import is_out_of_memory
@@ -19,9 +28,6 @@ from ..starter.ldm_names import ldm_name
 
 if TYPE_CHECKING:
     import torch
-
-OTHER_FORMULAS = frozenset(("dora_scale", "lora_magnitude_vector", "lora_mid"))
-"""Ends of the tensors of a DoRA (kohya's and PEFT's) and of a LoCon with Tucker decomposition."""
 
 MIN_MATCH = 0.5
 """A LoRA of which fewer of its modules than this share fit was made for another model."""
@@ -99,10 +105,20 @@ def read_lora(path: Path) -> dict[str, LoraModule]:
     return modules
 
 
-def match(modules: Mapping[str, LoraModule], weights: Mapping[str, torch.Tensor]) -> LoraMatch:
-    """Count the modules that have a weight of the right shape."""
+def layers_of(path: Path) -> int:
+    """How many layers the file changes, those in a form that is not drawn with among them.
+
+    Raises as `read_lora`.
+    """
+    return plain_layers(read_header(path))[1]
+
+
+def match(
+    modules: Mapping[str, LoraModule], weights: Mapping[str, torch.Tensor], layers: int = 0
+) -> LoraMatch:
+    """Count the modules that have a weight of the right shape. `layers`: of the file, if more."""
     matched = sum(1 for name, module in modules.items() if _fits(name, module, weights))
-    return LoraMatch(matched, len(modules))
+    return LoraMatch(matched, max(len(modules), layers))
 
 
 def _fits(name: str, module: LoraModule, weights: Mapping[str, torch.Tensor]) -> bool:
@@ -162,18 +178,21 @@ class AppliedLoras:
 
 
 def kohya_weights(
-    unet: torch.nn.Module, text_encoders: Mapping[str, torch.nn.Module], *, sdxl: bool = False
+    unet: torch.nn.Module, text_encoders: Mapping[str, torch.nn.Module]
 ) -> dict[str, torch.Tensor]:
     """Every weight that a LoRA can change, by its kohya name.
 
-    `text_encoders`: prefix (`lora_te_`, `lora_te1_`, ...) -> module. For SDXL the UNet's modules
-    are found under their original names (`input_blocks_4_1_...`), which kohya uses, too.
+    `text_encoders`: prefix (`lora_te_`, `lora_te1_`, ...) -> module. The UNet's modules are found
+    under their original names, too (`input_blocks_4_1_...`), as ComfyUI and kohya for SDXL write.
     """
     weights: dict[str, torch.Tensor] = {}
-    for name, weight in _weights_of(unet):
+    named = dict(_weights_of(unet))
+    for name, weight in named.items():
         weights["lora_unet_" + name.replace(".", "_")] = weight
-        if sdxl:
+        with contextlib.suppress(ValueError):
             original = ldm_name(name).replace(".", "_")
+            if name.endswith("upsamplers.0.conv") and not _has_attention(name, named):
+                original = original.replace("_2_conv", "_1_conv")
             weights["lora_unet_" + original] = weight
     for prefix, module in text_encoders.items():
         for name, weight in _weights_of(module):
@@ -184,6 +203,12 @@ def kohya_weights(
                 # PEFT's names do not count the first text encoder.
                 weights[f"lora_te_text_model_{plain}"] = weight
     return weights
+
+
+def _has_attention(upsampler: str, names: Iterable[str]) -> bool:
+    """Whether the level of an upsampler has attention, which stands before it."""
+    level = upsampler.partition("upsamplers")[0] + "attentions."
+    return any(name.startswith(level) for name in names)
 
 
 def _weights_of(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

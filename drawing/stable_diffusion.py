@@ -146,7 +146,7 @@ class StableDiffusionModel(DrawModel):
             encoders = {"lora_te1_": pipe.text_encoder, "lora_te2_": pipe.text_encoder_2}
         else:
             encoders = {"lora_te_": pipe.text_encoder}
-        return kohya_weights(self.unet, encoders, sdxl=self._xl)
+        return kohya_weights(self.unet, encoders)
 
     def set_tiled_decode(self, tiled: bool) -> None:
         vae = self.pipe.vae

@@ -116,11 +116,21 @@ class Applied:
 
 
 def apply_lora(
-    model: Any, clip: Any | None, file: Path, model_weight: float, clip_weight: float
+    model: Any,
+    clip: Any | None,
+    file: Path,
+    model_weight: float,
+    clip_weight: float,
+    names: Mapping[str, tuple[str, tuple[int, ...]]] | None = None,
 ) -> Applied:
-    """As ComfyUI's LoraLoader does it (comfy/sd.py, load_lora_for_models), with the counting."""
+    """As ComfyUI's LoraLoader does it (comfy/sd.py, load_lora_for_models), with the counting.
+
+    `names`: tensors of the file -> what ComfyUI calls them, and their shape there.
+    """
     lora = import_module("comfy.lora")
     tensors = import_module("comfy.utils").load_torch_file(str(file), safe_load=True)
+    if names is not None:
+        tensors = {there: tensors[name].reshape(shape) for name, (there, shape) in names.items()}
     keys: Mapping[str, Any] = lora.model_lora_keys_unet(model.model, {})
     if clip is not None:
         keys = lora.model_lora_keys_clip(clip.cond_stage_model, keys)

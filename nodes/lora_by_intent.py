@@ -160,8 +160,9 @@ class KizyLoraByIntent(io.ComfyNode):
         progress = _host.progress_bar(max(1, len(choice.picked)))
         for number, picked in enumerate(choice.picked):
             weights = picked.model_weight * strength, picked.clip_weight * strength
-            applied = _host.apply_lora(model, clip, Path(picked.card.key), *weights)
-            problem, note = _fit(applied.tensors, Path(picked.card.key), family.name)
+            path = Path(picked.card.key)
+            applied = _host.apply_lora(model, clip, path, *weights, _names(path, family.id))
+            problem, note = _fit(applied.tensors, path, family.name)
             if problem is not None:
                 if picked.named:
                     message = f'The LoRA "{picked.card.name}": {problem}'
@@ -214,6 +215,19 @@ def _scope(scope: str, only: str, library: Library, *, adult: bool) -> Scope:
         names=tuple(names) or None,
         mature=adult,
     )
+
+
+def _names(file: Path, family: str) -> dict[str, tuple[str, tuple[int, ...]]] | None:
+    """What ComfyUI calls the file's tensors, and their shapes; None if it reads the file."""
+    from ..catalog.comfy_form import comfy_form, shape_there
+    from ..catalog.safetensors_header import read_header
+
+    header = read_header(file)
+    form = comfy_form(header, family)
+    if form is None or not form.converts:
+        return None
+    shapes = {name: shape_there(name, header.tensors) for name in header.tensors}
+    return {name: (there, shapes[name]) for name, there in form.names.items()}
 
 
 def _fit(tensors: int, file: Path, family: str) -> tuple[str | None, str]:

@@ -251,6 +251,7 @@ def catalog_json(place: Place) -> str:
         if record is None:
             continue
         card = record.card.model_dump(mode="json", exclude={"key"})
+        card["problem"] = card["problem"] or unread_by_comfyui(record.path, record.card.family)
         found.append(
             card
             | {
@@ -263,6 +264,19 @@ def catalog_json(place: Place) -> str:
             }
         )
     return json.dumps({"version": 1, "kizy": VERSION, "loras": found})
+
+
+def unread_by_comfyui(path: Path, family: str | None) -> str | None:
+    """Why whoever draws here with ComfyUI's LoraLoader should not take the LoRA."""
+    from ..catalog.comfy_file import form_of
+
+    form = form_of(path, family)
+    if form is None or not form.converts:
+        return None
+    return (
+        f"ComfyUI's LoraLoader reads {form.read} of its {form.layers} layers, as their names are "
+        "PEFT's or diffusers'; Kizy LoRA by Intent reads them all."
+    )
 
 
 def _same(path: Path, other: Path, sha256: str) -> bool:

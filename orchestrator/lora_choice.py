@@ -25,6 +25,8 @@ from ..core.errors import KizyError, ModelFileError, StorageError, UnknownNameEr
 from ..core.plan import ModelFile
 from ..core.request import GenerationRequest, LoraChoice
 from .planner import ChosenLora, LoraChoices
+from .planning import lora_fit
+from .planning.lora_fit import LoraFit
 from .planning.resolve import AUTO, path_of
 from .server_loras import name_on_server
 from .shelf import Shelf, guest_card
@@ -63,7 +65,15 @@ class Reach:
     meant: Mapping[str, str] = field(default_factory=dict)
     taken: frozenset[str] = frozenset()
 
-    def file(self, card: Card, library: Library) -> ModelFile:
+    def fit(self, card: Card, family: str | None) -> LoraFit:
+        """How much of it the engine draws with. Of those on servers alone, their cards tell."""
+        if name_on_server(card) is not None:
+            return LoraFit()
+        if self.names is None:
+            return lora_fit.embedded(Path(card.key), family)
+        return lora_fit.on_comfyui(Path(card.key), family, receiving=self.receiving)
+
+    def file(self, card: Card, library: Library, fit: LoraFit) -> ModelFile:
         if name_on_server(card) is not None and self.names is not None:
             return ModelFile(name=self.names[card.key])
         path = Path(card.key)
@@ -72,7 +82,9 @@ class Reach:
             "tensors_sha256": known_tensors_sha256(path),
         }
         if self.names is not None and card.key in self.names:
-            return ModelFile(name=self.names[card.key], **hashes)
+            # What ComfyUI cannot read as it lies there is sent there converted.
+            where = str(path) if fit.converts else None
+            return ModelFile(name=self.names[card.key], path=where, **hashes)
         if self.names is not None:
             other = path.stem.casefold() in self.taken
             name = f"{path.stem}-{_mark(path)}{path.suffix}" if other else path.name
@@ -91,8 +103,8 @@ def choose(
     """The LoRAs for a request on a model. `style`: words of the style that it names.
 
     Raises UnknownNameError `lora_unknown`, InputError `name_ambiguous`; ModelFileError
-    `lora_other_family`, `model_file_damaged` or `model_file_pickled` for a named one that cannot be
-    taken.
+    `lora_other_family`, `lora_form_unknown`, `model_file_damaged` or `model_file_pickled` for a
+    named one that cannot be taken.
     """
     named = named_in(request)
     foreign = {} if reach.others is None else dict(reach.others)
@@ -119,13 +131,22 @@ def choose(
     for refused in found.refused:
         raise _refusal(refused)
     library = shelf.library(also=reach.cards).with_guests(guests)
-    by_person = [_chosen(one, reach, library) for one in found.picked if one.named]
-    by_kizy = [_chosen(one, reach, library) for one in found.picked if not one.named]
-    lie_here = [Path(one.card.key) for one in found.picked if name_on_server(one.card) is None]
+    notices = list(found.notices if free else ())
+    by_person, by_kizy, taken = [], [], []
+    for one in found.picked:
+        fit = reach.fit(one.card, model.family)
+        if fit.problem is None:
+            taken.append(one)
+            (by_person if one.named else by_kizy).append(_chosen(one, reach, library, fit))
+        elif one.named:
+            raise fit.problem
+        else:
+            notices.append(f"{one.card.name} would fit. {fit.problem.message}")
+    lie_here = [Path(one.card.key) for one in taken if name_on_server(one.card) is None]
     return LoraChoices(
         (*by_person, *unread, *by_kizy),
         why_none=_why_none(found, library, model) if free and not named else None,
-        notices=found.notices if free else (),
+        notices=tuple(notices),
         by_words_only=found.by_words_only and free,
         why_by_words=why_by_words(known=library.has_meanings),
         unhashed=tuple(
@@ -174,13 +195,13 @@ def _named(choice: LoraChoice, reach: Reach) -> Named:
     return Named(name, None if model == "auto" else model, None if clip == "auto" else clip)
 
 
-def _chosen(picked: Picked, reach: Reach, library: Library) -> ChosenLora:
+def _chosen(picked: Picked, reach: Reach, library: Library, fit: LoraFit) -> ChosenLora:
     return ChosenLora(
-        file=reach.file(picked.card, library),
+        file=reach.file(picked.card, library, fit),
         triggers=picked.triggers,
         model_weight=picked.model_weight,
         clip_weight=picked.clip_weight,
-        why=picked.why,
+        why=" ".join(filter(None, (picked.why, fit.note))),
         is_style=describe(picked.card).kind == "style",
         spoken=tuple(
             word for word in missing_triggers("", picked.card) if word not in picked.triggers
@@ -210,6 +231,9 @@ def _refusal(refused: Refused) -> KizyError:
     message = f'The LoRA "{card.name}": {refused.why}'
     if card.problem is None:
         return ModelFileError("lora_other_family", message)
+    if name_on_server(card) is not None:
+        fix = "Put it into Kizy's folder for LoRAs here: it is sent in a form that is read."
+        return ModelFileError("lora_form_unknown", message, fix=fix)
     try:
         read_lora(Path(card.key))
     except KizyError as error:

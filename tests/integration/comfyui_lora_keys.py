@@ -40,32 +40,48 @@ class Names:
         return dict.fromkeys(self._names)
 
 
-def main() -> None:
+def start() -> None:
+    """Make ComfyUI's modules importable from the folder that this runs in."""
     sys.argv = [sys.argv[0], "--cpu"]
     sys.path.insert(0, str(Path.cwd()))
     import comfy.options
 
     comfy.options.enable_args_parsing()
+
+
+def unets():
+    """(family, names for UNet and text encoders -> tensors) of SD 1.5 and SDXL."""
     import comfy.lora
     import torch
     from comfy import ops
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-    found = {}
     for family, config, encoders in (("sd15", SD15, ["clip_l"]), ("sdxl", SDXL, list(LAYERS))):
         with torch.device("meta"):
             unet = UNetModel(**config, operations=ops.disable_weight_init, dtype=torch.float16)
         names = [f"diffusion_model.{name}" for name in unet.state_dict()]
         known = dict(comfy.lora.model_lora_keys_unet(Names(names, config), {}))
-        texts = [
-            f"{encoder}.transformer.text_model.encoder.layers.{layer}.{part}.weight"
-            for encoder in encoders
-            for layer in range(LAYERS[encoder])
-            for part in (*PARTS, "mlp.fc1", "mlp.fc2")
-        ]
-        known |= comfy.lora.model_lora_keys_clip(Names(texts), {})
-        found[family] = sorted(known)
-    print(json.dumps(found))
+        yield family, comfy.lora.model_lora_keys_clip(Names(texts(encoders)), known)
+
+
+def texts(encoders, t5=0):
+    """Names of the tensors of CLIPs, and of a T5 of so many blocks."""
+    found = [
+        f"{encoder}.transformer.text_model.encoder.layers.{layer}.{part}.weight"
+        for encoder in encoders
+        for layer in range(LAYERS[encoder])
+        for part in (*PARTS, "mlp.fc1", "mlp.fc2")
+    ]
+    return found + [
+        f"t5xxl.transformer.encoder.block.{block}.layer.0.SelfAttention.{part}.weight"
+        for block in range(t5)
+        for part in "qkvo"
+    ]
+
+
+def main() -> None:
+    start()
+    print(json.dumps({family: sorted(known) for family, known in unets()}))
 
 
 if __name__ == "__main__":

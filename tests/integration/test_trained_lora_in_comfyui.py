@@ -56,13 +56,24 @@ def test_the_starters_lora_loads_without_a_key_left_over(
     file = tmp_path / "trained.safetensors"
     write(file, kohya_tensors(pairs, "starter", plan.alpha, torch.float32), {})
     before = len(comfyui.log.read_text(errors="replace"))
+    graph = lora_graph(comfyui.put_model("loras", file))
+    assert len(comfyui.pictures(graph)) == 1
+    assert "lora key not loaded" not in comfyui.log.read_text(errors="replace")[before:]
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def lora_graph(lora: str | None) -> dict[str, Any]:
+    """A small picture of the starter, with a LoRA."""
     graph = {
         "model": node("CheckpointLoaderSimple", ckpt_name="kizy-starter.safetensors"),
         "lora": node(
             "LoraLoader",
             model=["model", 0],
             clip=["model", 1],
-            lora_name=comfyui.put_model("loras", file),
+            lora_name=lora,
             strength_model=1.0,
             strength_clip=1.0,
         ),
@@ -84,9 +95,8 @@ def test_the_starters_lora_loads_without_a_key_left_over(
         "pixels": node("VAEDecode", samples=["sampler", 0], vae=["model", 2]),
         "saved": node("SaveImage", images=["pixels", 0], filename_prefix="kizy"),
     }
-    assert len(comfyui.pictures(graph)) == 1
-    assert "lora key not loaded" not in comfyui.log.read_text(errors="replace")[before:]
-
-
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
+    if lora is None:
+        del graph["lora"]
+        graph["text"]["inputs"]["clip"] = ["model", 1]
+        graph["sampler"]["inputs"]["model"] = ["model", 0]
+    return graph

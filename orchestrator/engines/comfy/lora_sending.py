@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from ....catalog.comfy_file import name_there, readable_file
+from ....catalog.loras import file_sha256
+from ....core.errors import KizyError
 from ....core.plan import Plan, PlannedLora
 from ...templates.names import find_name
 from ...templates.server import ServerFacts
@@ -36,37 +40,62 @@ def missing(plan: Plan, facts: ServerFacts) -> Iterator[PlannedLora]:
         path = lora.file.path
         if path is None or not Path(path).is_file():
             continue
-        if find_name(lora.file.name, listed) is None:
+        if find_name(_name_there(lora, plan), listed) is None:
             yield lora
 
 
 def as_if_sent(plan: Plan, facts: ServerFacts) -> ServerFacts:
-    """What the server will list once it has the Plan's LoRAs."""
-    names = [lora.file.name for lora in missing(plan, facts)]
-    if not names or not facts.has("LoraLoader"):
+    """What the server will list once it has the Plan's LoRAs, by their names in the Plan.
+
+    What it has only in a form that it cannot read counts as not there.
+    """
+    if not facts.has("LoraLoader"):
+        return facts
+    coming = [lora.file.name for lora in missing(plan, facts)]
+    listed = facts.choices("LoraLoader", "lora_name")
+    unread: set[str | None] = set()
+    for lora in plan.loras:
+        name = _name_there(lora, plan)
+        if name == lora.file.name or lora.file.name in coming:
+            continue
+        if find_name(name, listed) is not None:
+            coming.append(lora.file.name)
+        else:
+            unread.add(find_name(lora.file.name, listed))
+    names = [name for name in listed if name not in unread]
+    names += [name for name in coming if name not in names]
+    if names == list(listed):
         return facts
     info = dict(facts.object_info)
     info["LoraLoader"] = loader = copy.deepcopy(info["LoraLoader"])
     spec = loader["input"]["required"]["lora_name"]
     if isinstance(spec[0], list):
-        spec[0] = [*spec[0], *names]
+        spec[0] = names
     else:
-        spec[1]["options"] = [*spec[1]["options"], *names]
+        spec[1]["options"] = names
     return ServerFacts(facts.address, facts.version, info)
 
 
 def send(plan: Plan, facts: ServerFacts, server: Receiver) -> tuple[Plan, ServerFacts]:
-    """Send what the server lacks; the Plan by the names there, and what the server lists now.
+    """Send what the server lacks, in a form that it reads; the Plan by the names there, and what
+    the server lists now.
 
     Raises EngineError, StorageError.
     """
     wanted = list(missing(plan, facts))
-    if not wanted:
+    listed = facts.choices("LoraLoader", "lora_name")
+    names: dict[str, str] = {}
+    for lora in plan.loras:
+        there = _name_there(lora, plan)
+        if there != lora.file.name and (found := find_name(there, listed)) is not None:
+            names[lora.file.name] = found
+    for lora in wanted:
+        path = Path(str(lora.file.path))
+        file = readable_file(path, plan.family)
+        sha256 = lora.file.sha256 if file == path else file_sha256(file)
+        names[lora.file.name] = server.send_lora(file, sha256)
+    if not names:
         return plan, facts
-    names = {
-        lora.file.name: server.send_lora(Path(str(lora.file.path)), lora.file.sha256)
-        for lora in wanted
-    }
     loras = tuple(
         lora.model_copy(
             update={
@@ -77,4 +106,14 @@ def send(plan: Plan, facts: ServerFacts, server: Receiver) -> tuple[Plan, Server
         )
         for lora in plan.loras
     )
-    return plan.model_copy(update={"loras": loras}), server.refresh_facts()
+    plan = plan.model_copy(update={"loras": loras})
+    return plan, server.refresh_facts() if wanted else facts
+
+
+def _name_there(lora: PlannedLora, plan: Plan) -> str:
+    """What the server has to list: a file that ComfyUI cannot read goes there converted."""
+    if lora.file.path is None:
+        return lora.file.name
+    with contextlib.suppress(KizyError):
+        return name_there(Path(lora.file.path), plan.family) or lora.file.name
+    return lora.file.name

@@ -124,10 +124,14 @@ def planned_lora(path: Path, weight: float = 1.0) -> PlannedLora:
 def lora_pairs(
     weights: Mapping[str, torch.Tensor], rank: int = 4, size: float = 0.3
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """(up, down) for each weight, random, in the form that kohya gives linear and conv layers."""
+    """(up, down) for each weight, random, in the form that kohya gives linear and conv layers.
+
+    Of several names of one weight, the first.
+    """
     generator = torch.Generator().manual_seed(0)
     pairs = {}
-    for name, weight in weights.items():
+    once = {id(weight): (name, weight) for name, weight in reversed(list(weights.items()))}
+    for name, weight in reversed(list(once.values())):
         out, *inside = weight.shape
         ones = [1] * (len(inside) - 1)
         up = torch.randn(out, rank, *ones, generator=generator) * size

@@ -16,11 +16,12 @@ from kizy.core.request import GenerationRequest, LoraChoice
 from kizy.orchestrator.app import App
 from kizy.orchestrator.lora_choice import Reach, choose, may_pick, named_in
 from kizy.orchestrator.planner import LoraChoices
+from kizy.orchestrator.planning import lora_fit
 from kizy.orchestrator.planning.resolve import resolve, without_tags
 from kizy.orchestrator.server_loras import keys_on
 from kizy.orchestrator.settings import Settings
 from kizy.orchestrator.shelf import Shelf
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 STARTER = ModelEntry(
     name="starter", family="starter", path=None, kind="builtin", size=0, drawable_here=True
@@ -226,3 +227,83 @@ def test_the_tag_that_is_written_into_a_picture_names_the_same_file_again(kizy_h
         prompt = parameters_text(plan, (8, 8), "1").splitlines()[0]
         again = app.plan(resolve(wish(prompt, loras="none"), files=False).request)
         assert [one.file.path for one in again.loras] == [card.key]
+
+
+KEY = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+ABOUT = {
+    "modelspec.title": "Crayon",
+    "modelspec.description": "Looks as if a child drew it with wax crayons.",
+    "modelspec.trigger_phrase": "crayon style",
+    "modelspec.tags": "style, crayon",
+}
+
+
+def written(folder: Path, prefix: str, ends: tuple[str, str], **more: torch.Tensor) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "crayon.safetensors"
+    pair = {prefix + ends[0]: torch.zeros(4, 384), prefix + ends[1]: torch.zeros(64, 4)}
+    save_file(pair | {prefix + end: tensor for end, tensor in more.items()}, path, ABOUT)
+    return path
+
+
+def in_pefts_names(folder: Path) -> Path:
+    return written(folder, f"base_model.model.{KEY}", (".lora_A.weight", ".lora_B.weight"))
+
+
+def on_server(path: Path, *, receiving: bool) -> Reach:
+    return Reach({str(path): "crayon.safetensors"}, receiving=receiving)
+
+
+def test_what_comfyui_cannot_read_goes_there_converted(kizy_home: Path) -> None:
+    path = in_pefts_names(kizy_home / "loras")
+    (one,) = chosen(wish("a fox drawn with crayons"), reach=on_server(path, receiving=True)).loras
+    assert one.file.path == str(path)
+
+
+def test_what_comfyui_cannot_read_and_cannot_be_sent_is_not_picked_and_told(
+    kizy_home: Path,
+) -> None:
+    path = in_pefts_names(kizy_home / "loras")
+    reach = on_server(path, receiving=False)
+    found = chosen(wish("a fox drawn with crayons"), reach=reach)
+    assert found.loras == ()
+    assert "reads 0 of the 1 layers" in found.notices[-1]
+    with pytest.raises(ModelFileError) as caught:
+        chosen(wish(loras=[{"name": "crayon"}]), reach=reach)
+    assert caught.value.code == "lora_form_unknown"
+
+
+def test_a_dora_is_not_picked_for_the_embedded_engine_and_refused_by_name(kizy_home: Path) -> None:
+    module = "lora_unet_" + KEY.replace(".", "_")
+    ends = ".lora_down.weight", ".lora_up.weight"
+    more = {".dora_scale": torch.ones(1, 384)}
+    path = written(kizy_home / "loras", module, ends, **more)
+    found = chosen(wish("a fox drawn with crayons"))
+    assert found.loras == ()
+    assert "DoRA" in found.notices[-1]
+    with pytest.raises(ModelFileError) as caught:
+        chosen(wish(loras=[{"name": "crayon"}]))
+    assert caught.value.code == "lora_form_unknown"
+    (one,) = chosen(wish(loras=[{"name": "crayon"}]), reach=on_server(path, receiving=False)).loras
+    assert one.file.name == "crayon.safetensors"
+
+
+def test_a_lora_of_which_much_has_no_place_is_told(kizy_home: Path) -> None:
+    path = lora(kizy_home / "loras", "crayon")
+    tensors = load_file(path)
+    for at in range(2):
+        block = f"lora_unet_strange_{at}"
+        tensors[f"{block}.lora_down.weight"] = torch.zeros(4, 8)
+        tensors[f"{block}.lora_up.weight"] = torch.zeros(8, 4)
+    for part in ("to_q", "to_v", "to_out_0"):
+        module = f"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_{part}"
+        tensors[f"{module}.lora_down.weight"] = torch.zeros(4, 64)
+        tensors[f"{module}.lora_up.weight"] = torch.zeros(64, 4)
+    fit = lora_fit.embedded(_saved(path, tensors), "starter")
+    assert fit.note == "Only 4 of its 6 layers have a place in Kizy Starter."
+    assert lora_fit.on_comfyui(path, "starter", receiving=False).note == fit.note
+
+
+def _saved(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
+    save_file(tensors, path)
+    return path

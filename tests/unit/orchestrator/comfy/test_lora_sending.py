@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from kizy.catalog.comfy_file import name_there
 from kizy.core.plan import ModelFile, Plan, PlannedLora
 from kizy.orchestrator.engines.comfy.lora_sending import PACK_NODE, as_if_sent, missing, send
 from kizy.orchestrator.templates.server import ServerFacts
+from safetensors.torch import load_file, save_file
 
 from tests.fakes.drawer import plan_of
 
@@ -24,11 +27,12 @@ def plan_with(path: Path | None, name: str = "ink.safetensors") -> Plan:
 class There:
     """A server that takes LoRAs, under other names."""
 
-    def __init__(self) -> None:
+    def __init__(self, sha256: str | None = "0" * 64) -> None:
         self.sent: list[Path] = []
+        self.sha256 = sha256
 
     def send_lora(self, file: Path, sha256: str | None) -> str:
-        assert sha256 == "0" * 64
+        assert self.sha256 is None or sha256 == self.sha256
         self.sent.append(file)
         return "ink-2.safetensors"
 
@@ -74,3 +78,52 @@ def test_the_graph_is_checked_as_if_it_were_there_and_the_facts_stay(tmp_path: P
     listed = after.choices("LoraLoader", "lora_name")
     assert listed == ("other.safetensors", "ink.safetensors")
     assert before.choices("LoraLoader", "lora_name") == ("other.safetensors",)
+
+
+KEY = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+
+
+def in_pefts_names(folder: Path) -> Path:
+    path = folder / "ink.safetensors"
+    pair = {
+        f"unet.{KEY}.lora_A.weight": torch.ones(4, 384),
+        f"unet.{KEY}.lora_B.weight": torch.ones(64, 4),
+    }
+    save_file(pair, path)
+    return path
+
+
+def starter_plan(path: Path) -> Plan:
+    return plan_with(path).model_copy(update={"family": "starter"})
+
+
+def test_what_comfyui_cannot_read_is_sent_under_names_that_it_reads(
+    kizy_home: Path, tmp_path: Path
+) -> None:
+    there, path = There(None), in_pefts_names(tmp_path)
+    # The file lies there, too, as it is: it changes nothing there.
+    plan, _ = send(starter_plan(path), facts("ink.safetensors"), there)
+    (sent,) = there.sent
+    assert "lora_unet_" + KEY.replace(".", "_") + ".lora_down.weight" in load_file(sent)
+    assert sent.name.startswith("ink-")
+    assert [lora.file.name for lora in plan.loras] == ["ink-2.safetensors"]
+
+
+def test_what_was_sent_converted_is_not_sent_again(kizy_home: Path, tmp_path: Path) -> None:
+    there, path = There(None), in_pefts_names(tmp_path)
+    name = name_there(path, "starter")
+    assert name is not None
+    known = facts("ink.safetensors", name)
+    plan, _ = send(starter_plan(path), known, there)
+    assert there.sent == []
+    assert [lora.file.name for lora in plan.loras] == [name]
+    assert "ink.safetensors" in as_if_sent(starter_plan(path), known).choices(
+        "LoraLoader", "lora_name"
+    )
+
+
+def test_a_server_that_has_it_only_in_a_form_that_it_cannot_read_counts_as_without(
+    kizy_home: Path, tmp_path: Path
+) -> None:
+    plan, there = starter_plan(in_pefts_names(tmp_path)), facts("ink.safetensors", pack=False)
+    assert as_if_sent(plan, there).choices("LoraLoader", "lora_name") == ()
