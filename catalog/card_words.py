@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
+from html import unescape
 from itertools import pairwise
 
 from . import glossary
@@ -129,8 +131,32 @@ def describe(card: Card) -> CardWords:
 
 def trigger_phrases(card: Card) -> list[str]:
     """Its triggers one by one: authors also write several into one, with commas."""
-    parts = [part.strip() for trigger in card.triggers for part in trigger.split(",")]
-    return list(dict.fromkeys(part for part in parts if part))
+    parts = [part for trigger in card.triggers for part in clean_trigger(trigger).split(",")]
+    return list(dict.fromkeys(part for part in map(_short_trigger, parts) if part))
+
+
+def clean_trigger(text: str) -> str:
+    """What an author listed as a trigger, as words for a prompt: without markup, LoRA tags, BREAK,
+    weights in brackets, control characters and bytes that were no UTF-8.
+    """
+    text = _MARKUP.sub(" ", unescape(unescape(text)))
+    text = _WEIGHTED.sub(r"\1", text.replace("\\(", "\0").replace("\\)", "\1"))
+    text = re.sub(r"\bBREAK\b", ",", re.sub(r"[\[\]{}()\ufffd]", " ", text))
+    text = text.replace("\0", "\\(").replace("\1", "\\)")
+    kept = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in text)
+    return " ".join(kept.split())
+
+
+def _short_trigger(part: str) -> str:
+    """The trigger; "" for a whole sentence or a text that is none."""
+    part = part.strip(" .;:")
+    return part if len(part) <= MAX_PHRASE and len(part.split()) <= MAX_PHRASE_WORDS else ""
+
+
+MAX_PHRASE, MAX_PHRASE_WORDS = 100, 10
+"""Letters and words of a trigger; what is longer is a sentence."""
+_MARKUP = re.compile(r"<[^<>]*>")
+_WEIGHTED = re.compile(r"[(\[]+([^()\[\]:]*):\s*[\d.]+\s*[)\]]+")
 
 
 def card_texts(card: Card) -> tuple[str, ...]:

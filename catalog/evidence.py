@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from .words import is_code, is_known, rarity, root, words
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from .card_words import CardWords
 
 FEATURES = (
     "near",  # the best cosine between a piece of the wish and a text of the card
@@ -247,6 +249,8 @@ def _judge(
     if facts.one_of_a_kind:
         values["called"] = _called(facts.own, said, spoken)
         values["unnamed_person"] = float(not (values["called"] or values["typed"]))
+    elif facts.kind == "subject" and _unnamed(facts, shared, spoken):
+        values["unnamed_person"] = 1.0
     if facts.described:
         told = {root(word): rarity(word) for word in wish.words}
         strange = sum(rare**2 for word, rare in told.items() if word in facts.described)
@@ -298,6 +302,20 @@ def _compare(found: Sequence[Evidence], near: Nearness, library: Library) -> Non
 def _share(names: frozenset[str], said: dict[str, float]) -> float:
     total = sum(rarity(word) for word in names)
     return sum(rarity(word) for word in names if word in said) / total if total else 0.0
+
+
+def _unnamed(facts: CardWords, shared: Mapping[str, float], spoken: str) -> bool:
+    """Whether a card is called by a made-up name that its author lists as a trigger beside several
+    common words ("zed, man, sword, photo"), and all that the wish shares with it is of these.
+    """
+    title = set(facts.title.split())
+    common = {p[0] for p in facts.phrases if len(p) == 1 and is_known(p[0])} - title
+    triggers = {word for phrase in facts.phrases for word in phrase}
+    names = {word for word in title & triggers if len(word) > 1 and not is_known(word)}
+    joined = spoken.replace(" ", "")
+    if len(common) < 2 or not names or any(name in joined for name in names):
+        return False
+    return bool(shared) and set(shared) <= common
 
 
 def _called(own: frozenset[str], said: dict[str, float], spoken: str) -> float:

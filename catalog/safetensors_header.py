@@ -108,7 +108,7 @@ def header_start(path: Path) -> tuple[bytes, int, bytes]:
             if start[8:] != b"{":
                 start += file.read(_LOOK)
             length = _header_length(path, start, size)
-            text = start[8:] + file.read(length - 1 + FIRST_DATA)
+            text = start[8:] + file.read(max(0, length + FIRST_DATA - len(start[8:])))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise _damaged(path, f"cannot be read ({reason})") from error
@@ -187,7 +187,8 @@ def _bytes_at(path: Path, offset: int, size: int) -> bytes:
 
 def _header_length(path: Path, start: bytes, size: int) -> int:
     length = int.from_bytes(start[:8], "little")
-    looks_right = start[8:9] == b"{" and length <= MAX_HEADER
+    # JSON may begin with blanks, and the safetensors library reads such a file.
+    looks_right = start[8:].lstrip(b" \t\r\n")[:1] == b"{" and length <= MAX_HEADER
     if not looks_right:
         # Only then: a header of 640 bytes begins with the two bytes of a pickle, too.
         if _looks_pickled(start):

@@ -3,6 +3,8 @@
     <name>.metadata.json                     Lora-Manager      (its py/utils/models.py)
     <name>.safetensors.rgthree-info.json     rgthree-comfy     (its src_web/typings/rgthree.d.ts)
     <name>.civitai.info                      Civitai Helper    (a model version as Civitai gives it)
+    <name>.cm-info.json                      StabilityMatrix   (its Models/ConnectedModelInfo.cs)
+    <name>.swarm.json                        SwarmUI           (its Text2Image/T2IModelHandler.cs)
     <name>.json                              A1111             (its ui_edit_user_metadata.py)
     <name>.txt, <name>.description.txt       A1111             (its ui_extra_networks.py)
 
@@ -125,6 +127,37 @@ def from_a1111(values: Mapping[str, Any]) -> Facts | None:
     )
 
 
+def from_stability_matrix(values: Mapping[str, Any]) -> Facts | None:
+    """Facts from StabilityMatrix's file, which repeats what Civitai said."""
+    return _facts(
+        title=one_line(values.get("UserTitle") or values.get("ModelName"), MAX_NAME),
+        about=_text(values.get("ModelDescription")) or _text(values.get("VersionDescription")),
+        triggers=_words(values.get("TrainedWords"), MAX_TRIGGER, MAX_TRIGGERS),
+        tags=_words(values.get("Tags"), MAX_TAG, MAX_TAGS, lower=True),
+        base_model=_base(values.get("BaseModel")),
+        mature=values.get("Nsfw") is True,
+    )
+
+
+def from_swarm(values: Mapping[str, Any]) -> Facts | None:
+    """Facts from SwarmUI's file: the metadata of a model's header, with or without "modelspec."."""
+
+    def said(name: str) -> Any:
+        return values.get(f"modelspec.{name}") or values.get(name)
+
+    about = "\n".join(filter(None, (_text(said("description")), _text(said("usage_hint")))))
+    tags = said("tags")
+    return _facts(
+        title=one_line(said("title"), MAX_NAME),
+        about=about,
+        triggers=_words([said("trigger_phrase")], MAX_TRIGGER, MAX_TRIGGERS),
+        tags=_words(
+            tags.split(",") if isinstance(tags, str) else tags, MAX_TAG, MAX_TAGS, lower=True
+        ),
+        weight=_weight(said("lora_default_weight")),
+    )
+
+
 def from_description(values: Mapping[str, Any]) -> Facts | None:
     """Facts from A1111's description, a plain text (here: of the key "text")."""
     about = _text(values.get("text"))
@@ -137,6 +170,8 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Facts | None]] = {
     "{stem}.metadata.json": from_lora_manager,
     "{file}.rgthree-info.json": from_rgthree,
     "{stem}.civitai.info": from_civitai_helper,
+    "{stem}.cm-info.json": from_stability_matrix,
+    "{stem}.swarm.json": from_swarm,
     "{stem}.description.txt": from_description,
     "{stem}.txt": from_description,
 }

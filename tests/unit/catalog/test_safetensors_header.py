@@ -206,3 +206,10 @@ def test_a_scalar_is_read_in_every_float_type(
 def test_a_tensor_with_several_elements_is_no_scalar(tmp_path, write_tensors) -> None:
     path = write_tensors(tmp_path / "a.safetensors", {"x": (2,)})
     assert read_scalar(read_header(path), "x") is None
+
+
+def test_blanks_before_the_header_are_read_over(tmp_path: Path) -> None:
+    text = b'  \n{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    assert list(read_header(path).tensors) == ["a"]

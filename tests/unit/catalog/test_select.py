@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from kizy.catalog.card import Card
+from kizy.catalog.card_words import trigger_phrases
 from kizy.catalog.select import Choice, Library, Named, Scope, select
 
 
@@ -250,3 +251,31 @@ def test_nobody_stands_in_for_somebody_who_is_out_of_reach() -> None:
     choice = choose("the Barn Owl Queen in her gown", owls, queen)
     assert names(choice) == []
     assert "It is for Stable Diffusion 1.5" in told(choice, "barn_owl_queen")
+
+
+ZED = Card(key="zed", name="Zed of Morn", family="sdxl", triggers=("zed, man, sword, photo",))
+
+
+@pytest.mark.parametrize("prompt", ["a photo of a man with a sword", "a sword", "photo of a man"])
+def test_common_words_are_no_triggers_of_somebody_with_a_name(prompt: str) -> None:
+    assert select(prompt, "sdxl", Library.of([ZED]), meaning_of=None).picked == ()
+
+
+def test_somebody_is_found_by_the_name_among_common_triggers() -> None:
+    found = select("zed with a sword", "sdxl", Library.of([ZED]), meaning_of=None)
+    assert [one.card.name for one in found.picked] == ["Zed of Morn"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "phrases"),
+    [
+        ("&lt;b&gt;ink&lt;/b&gt; wash, (soft light:1.2)", ["ink wash", "soft light"]),
+        ("BREAK mimi", ["mimi"]),
+        ("<lora:x:1> fox", ["fox"]),
+        ("this is a whole sentence that tells how one has to use it well", []),
+        ("a\x07b, c\ufffdd", ["a b", "c d"]),
+        ("emma \\(game\\)", ["emma \\(game\\)"]),
+    ],
+)
+def test_triggers_are_cleaned_before_they_go_into_a_prompt(listed: str, phrases: list[str]) -> None:
+    assert trigger_phrases(Card(key="a", name="a", triggers=(listed,))) == phrases

@@ -42,7 +42,8 @@ def said(folder: Path, name: str, content: Any) -> Facts:
 
 
 def test_each_program_has_its_name() -> None:
-    names = {A1111, LORA_MANAGER, RGTHREE, CIVITAI_HELPER, *DESCRIPTIONS}
+    others = ("ink.cm-info.json", "ink.swarm.json")
+    names = {A1111, LORA_MANAGER, RGTHREE, CIVITAI_HELPER, *DESCRIPTIONS, *others}
     assert set(sidecar_names("ink.safetensors")) == names
 
 
@@ -160,3 +161,33 @@ def test_control_characters_and_markup_are_left_out(tmp_path: Path) -> None:
     facts = said(tmp_path, A1111, content)
     assert facts.triggers == ("in k [31m",)
     assert facts.about == "bold [2J"
+
+
+def test_stability_matrix_is_read(tmp_path: Path) -> None:
+    told = {
+        "ModelName": "Ink",
+        "TrainedWords": ["ink wash"],
+        "Tags": ["style"],
+        "BaseModel": "SDXL 1.0",
+        "ModelDescription": "<p>Loose brush</p>",
+        "Nsfw": True,
+    }
+    (tmp_path / "ink.cm-info.json").write_text(json.dumps(told))
+    ink = read_sidecars(tmp_path, "ink.safetensors", ["ink.cm-info.json"])
+    assert ink is not None
+    assert (ink.title, ink.triggers, ink.mature) == ("Ink", ("ink wash",), True)
+    assert (ink.about, ink.base_model) == ("Loose brush", "SDXL 1.0")
+
+
+def test_swarm_is_read(tmp_path: Path) -> None:
+    told = {
+        "modelspec.title": "Wash",
+        "modelspec.trigger_phrase": "wash",
+        "modelspec.tags": "a, b",
+        "modelspec.lora_default_weight": "0.7",
+    }
+    (tmp_path / "wash.swarm.json").write_text(json.dumps(told))
+    wash = read_sidecars(tmp_path, "wash.safetensors", ["wash.swarm.json"])
+    assert wash is not None
+    assert (wash.title, wash.triggers) == ("Wash", ("wash",))
+    assert (wash.tags, wash.weight) == (("a", "b"), 0.7)
