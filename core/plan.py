@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from .request import MAX_SIDE, Frozen
+from .seeds import MAX_SEED, seed_after
 
 PLAN_VERSION = 1
 
@@ -127,7 +128,8 @@ Stage = Annotated[
 
 
 class Plan(Frozen):
-    """A decided drawing. Picture i of `count` is drawn with `seed + i`, each by itself.
+    """A decided drawing. Picture i of `count` is drawn with `seed + i`, each by itself;
+    behind the highest seed comes 0.
 
     Without a draw stage, the later stages begin with the start picture as it is.
 
@@ -149,7 +151,7 @@ class Plan(Frozen):
     output_width: int = Field(ge=1, le=MAX_SIDE)
     output_height: int = Field(ge=1, le=MAX_SIDE)
     count: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=MAX_SEED)
     steps: int = Field(ge=1)
     guidance: float = Field(ge=0)
     sampler: str
@@ -172,7 +174,7 @@ class Plan(Frozen):
 
     def for_picture(self, index: int) -> Plan:
         """The Plan that draws picture `index` (from 0) alone."""
-        return self.model_copy(update={"count": 1, "seed": self.seed + index})
+        return self.model_copy(update={"count": 1, "seed": seed_after(self.seed, index)})
 
     def without_paths(self) -> Plan:
         """The same for others to see: files by name and content alone, wherever they lie here."""

@@ -20,11 +20,11 @@ from pydantic import (
 
 from .errors import InputError
 from .numbers import read_number
+from .seeds import MAX_SEED
 from .surrogates import whole
 
 MAX_PROMPT = 10_000
 MAX_SIDE = 16_384
-MAX_SEED = 2**63 - 1
 
 Auto = Literal["auto"]
 Prompt = Annotated[

@@ -17,6 +17,7 @@ from ..core.errors import EngineError, KizyError, UnknownNameError
 from ..core.out_of_memory import fix_for, is_out_of_memory
 from ..core.picture_files import open_picture
 from ..core.plan import EnlargeStage, ImproveStage, ModelFile, Plan
+from ..core.seeds import seed_after
 from ..imaging import blend
 from ..imaging.enlarge import enlarge_to, load_enlarger
 from ..starter.checkpoint import ENLARGER_FILE, STARTER_FILE
@@ -225,7 +226,7 @@ class Drawer:
         return Brush(
             model=work.model,
             plan=work.plan,
-            seed=work.plan.seed + work.index,
+            seed=seed_after(work.plan.seed, work.index),
             saving=saving,
             split_guidance=lambda: work.savings.split_guidance,
             cancel=work.cancel,
@@ -384,9 +385,9 @@ def _latents(work: _Work, on_step: Callable[..., None]) -> torch.Tensor:
         model,
         make_scheduler(plan.sampler, plan.scheduler, model.scheduler_config),
         work.conditioning,
-        initial_noise(model, plan.seed + work.index, plan.width, plan.height),
+        initial_noise(model, seed_after(plan.seed, work.index), plan.width, plan.height),
         SampleSettings(
-            seed=plan.seed + work.index,
+            seed=seed_after(plan.seed, work.index),
             steps=plan.steps,
             guidance=plan.guidance,
             split_guidance=work.savings.split_guidance,

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..core.errors import EngineError
 from ..core.plan import ImproveStage, Plan
+from ..core.seeds import seed_after
 from ..imaging.crops import Crop, cut_out, noise_mask
 from ..imaging.improve import plan_stage, words_for
 from ..imaging.patch import put_together
@@ -98,9 +99,9 @@ def _drawn(
         model,
         make_scheduler(plan.sampler, plan.scheduler, model.scheduler_config),
         conditioning,
-        initial_noise(model, brush.seed + index, *size),
+        initial_noise(model, seed_after(brush.seed, index), *size),
         SampleSettings(
-            seed=brush.seed + index,
+            seed=seed_after(brush.seed, index),
             steps=plan.steps,
             guidance=plan.guidance,
             split_guidance=brush.split_guidance(),

@@ -27,6 +27,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     create_engine,
     event,
@@ -54,6 +55,20 @@ OVER = ("succeeded", "failed", "cancelled")
 and "running": whoever removes what no job needs goes by these."""
 
 metadata = MetaData()
+
+
+class Seed(TypeDecorator[int]):
+    """A seed of 64 bits in a column that has a sign: the upper half lies below 0."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Any) -> int | None:
+        return value if value is None or value < 2**63 else value - 2**64
+
+    def process_result_value(self, value: int | None, dialect: Any) -> int | None:
+        return value if value is None or value >= 0 else value + 2**64
+
 
 meta = Table("meta", metadata, Column("key", String(40), primary_key=True), Column("value", Text))
 
@@ -131,7 +146,7 @@ job_artifacts = Table(
     Column("idx", Integer, nullable=False),
     Column("artifact_id", String(64), ForeignKey("artifacts.id"), nullable=False),
     Column("name", Text, nullable=False),
-    Column("seed", BigInteger),
+    Column("seed", Seed),
     PrimaryKeyConstraint("job_id", "kind", "idx"),
     Index("jobs_of_artifact", "artifact_id"),
 )

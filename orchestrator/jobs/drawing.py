@@ -20,6 +20,7 @@ from ...core.job import (
     JobArtifact,
 )
 from ...core.plan import Plan
+from ...core.seeds import places_after, seed_after
 from ..engines.base import Handle
 from ..storage.pictures import slug
 from . import rows
@@ -70,7 +71,7 @@ class SavedInLedger:
                     media_type=file.media_type,
                     width=file.width or 0,
                     height=file.height or 0,
-                    seed=plan.seed + file.index,
+                    seed=seed_after(plan.seed, file.index),
                     plan=plan.for_picture(file.index),
                 )
         return found
@@ -155,7 +156,7 @@ class DrawingRun(ClaimedRun[Handle]):
         if _fingerprints(self._draws, plan, place).get(place) != before:
             log.debug("job %s is not in the store of finished work", self.job_id)
             return
-        index = artifact.seed - plan.seed
+        index = places_after(artifact.seed, plan.seed)
         self._learned.append(
             partial(
                 self._ledger.finished.add,
@@ -185,7 +186,12 @@ def from_store(ledger: Ledger, draws: Draws, job_id: str, plan: Plan) -> bool:
         return False
     for index, (file, path) in enumerate(found):
         name = picture_name(plan.for_picture(index))
-        values = {"index": index, "name": name, "seed": plan.seed + index, "kind": "picture"}
+        values = {
+            "index": index,
+            "name": name,
+            "seed": seed_after(plan.seed, index),
+            "kind": "picture",
+        }
         ledger.file(job_id, file.model_copy(update=values), path)
     ledger.table.set(job_id, from_store=True)
     return True

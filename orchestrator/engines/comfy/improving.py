@@ -27,6 +27,7 @@ from ....core.plan import (
     PlannedStart,
     Stage,
 )
+from ....core.seeds import seed_after
 from ....imaging.crops import Crop, cut_out, noise_mask
 from ....imaging.improve import Improvement, plan_stage, words_for
 from ....imaging.patch import put_together
@@ -114,7 +115,7 @@ def part_plan(
     return plan.model_copy(
         update={
             "prompt": words,
-            "seed": plan.seed + index,
+            "seed": seed_after(plan.seed, index),
             "width": crop.width,
             "height": crop.height,
             "output_width": size[0],

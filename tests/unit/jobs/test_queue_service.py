@@ -453,3 +453,14 @@ def test_a_fetched_picture_tells_no_path_of_the_server(
     read = read_plan(Path(artifact.path))
     assert read.loras[0].file.sha256 == "1" * 64 and read.start is not None
     assert read.start.picture.path == f"{'2' * 64}.png" and read.digest() == told.digest()
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, 2**64 - 1], ids=["signed", "highest"])
+def test_the_highest_seeds_draw_every_picture(made: Any, wish: Wished, seed: int) -> None:
+    service = made()
+    job = ended(service, service.generate(wish(seed=seed, count=3)))
+    assert job.state == "succeeded"
+    assert [file.seed for file in job.artifacts] == [(seed + index) % 2**64 for index in range(3)]
+    again = ended(service, service.generate(wish(seed=seed, count=3)))
+    assert again.from_store and [f.seed for f in again.artifacts] == [f.seed for f in job.artifacts]
+    assert all(service.artifact(file.id).path.is_file() for file in again.artifacts)
