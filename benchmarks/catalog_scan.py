@@ -109,8 +109,8 @@ def main() -> None:
 
 def measure(folder: Path) -> None:
     """Peer, cold scan, warm scan, and reading the cards."""
-    from kizy.catalog.folders import LoraFolder
-    from kizy.catalog.index import Index
+    from kizy.catalog.index.folders import LoraFolder
+    from kizy.catalog.index.lora_index import Index
 
     loras = folder / "loras"
     (folder / "catalog.sqlite").unlink(missing_ok=True)

@@ -30,16 +30,16 @@ from urllib.parse import quote
 
 import requests
 import websocket
+from kizy.core.comfyui_address import Address
 from kizy.core.job import EndEvent
 from kizy.core.plan import ModelFile, Plan
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.engine import ComfyEngine
-from kizy.orchestrator.engines.comfy.pool import Pool
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.run.backend import ComfyEngine
+from kizy.orchestrator.backends.comfyui.run.pool import Pool
+from kizy.orchestrator.backends.comfyui.workflows.compile import compile_plan
+from kizy.orchestrator.backends.comfyui.workflows.library import STARTER, template_for
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
 from kizy.orchestrator.storage.pictures import PictureFolder
-from kizy.orchestrator.templates.compile import compile_plan
-from kizy.orchestrator.templates.library import STARTER, template_for
-from kizy.orchestrator.templates.server import ServerFacts
 
 from .fake_comfyui import CHECKPOINT, ROOT, fakes
 

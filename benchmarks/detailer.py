@@ -29,8 +29,8 @@ from kizy.imaging.crops import Capacity, cut_out, plan_crop
 from kizy.imaging.faces import DETECTORS, DRAWN, PHOTOS, Detector, Face, find_faces
 from kizy.imaging.improve import changed_mask, plan_faces
 from kizy.imaging.patch import put_together
-from kizy.starter import renders
-from kizy.starter.face_scenes import Scene, SceneMaker, cast
+from kizy.tools.starter import renders
+from kizy.tools.starter.face_scenes import Scene, SceneMaker, cast
 from PIL import Image, ImageFilter
 
 PORTRAIT = Path(__file__).parent.parent / "tests" / "data" / "astronaut.jpg"

@@ -1,7 +1,7 @@
 """How well LoRAs are chosen for a wish, beside three simple ways to choose.
 
     python -m benchmarks.selection [--part tuning] [--misses]
-    python -m benchmarks.selection --fit       # writes catalog/coefficients.py and concepts.npy
+    python -m benchmarks.selection --fit       # writes coefficients.py and concepts.npy
     python -m benchmarks.selection --validate  # the fit, on tuning wishes that it has not seen
     python -m benchmarks.selection --speed     # among 100,000 synthetic cards
 
@@ -17,8 +17,8 @@ import argparse
 from collections.abc import Sequence
 
 from kizy.catalog.card import Card
-from kizy.catalog.library import Library
-from kizy.catalog.select import select
+from kizy.catalog.search.search_index import Library
+from kizy.catalog.search.select import select
 
 from .selection_scores import Chooser, by_case, exact, lying, measure, stripped
 from .selection_sets import Cache, Labelled, LabelledSet, build_library, load_sets

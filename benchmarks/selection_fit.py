@@ -1,7 +1,7 @@
 """Fits how much each piece of evidence counts, on the tuning parts of both labelled sets.
 
-`python -m benchmarks.selection --fit` writes `catalog/coefficients.py` and the meanings of the
-glossary, `catalog/dictionary/concepts.npy`; the same data gives the same files.
+`python -m benchmarks.selection --fit` writes `catalog/search/coefficients.py` and the meanings of
+the glossary, `catalog/words/dictionary/concepts.npy`; the same data gives the same files.
 `python -m benchmarks.selection --validate` tells, with five folds, how the fit does on tuning
 wishes that it has not seen.
 """
@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from kizy.catalog import coefficients, concepts
-from kizy.catalog.evidence import FEATURES, gather
-from kizy.catalog.library import Library, Scope
-from kizy.catalog.spelling import respelled
-from kizy.catalog.wish import parse_wish
+from kizy.catalog.search import coefficients
+from kizy.catalog.search.evidence import FEATURES, gather
+from kizy.catalog.search.parsed_prompt import parse_wish
+from kizy.catalog.search.search_index import Library, Scope
+from kizy.catalog.search.spelling import respelled
+from kizy.catalog.words import concepts
 
 from .selection_scores import measure
 from .selection_sets import Cache, Labelled, LabelledSet, build_library
@@ -113,7 +114,7 @@ def _joined(
 
 
 def write_coefficients(tables: dict[str, Table]) -> None:
-    """Write `catalog/coefficients.py`; coefficients of 0 are left out."""
+    """Write `catalog/search/coefficients.py`; coefficients of 0 are left out."""
     text = (
         '"""How much each piece of evidence counts; written by'
         " `python -m benchmarks.selection --fit`.\n\nSee `evidence.FEATURES`; the sum is the"

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from kizy.catalog.card import Card
-from kizy.catalog.card_words import card_texts
-from kizy.catalog.library import Library
+from kizy.catalog.search.search_index import Library
+from kizy.catalog.words.card_words import card_texts
 
 DATA = Path(__file__).parent / "data" / "selection"
 FILES = {"first set": ("cards", "prompts"), "second set": ("blind_cards", "blind_prompts")}

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from kizy.catalog.card import Card
-from kizy.catalog.library import Library
-from kizy.catalog.select import embedded, select
-from kizy.catalog.words import clean_name
+from kizy.catalog.search.search_index import Library
+from kizy.catalog.search.select import embedded, select
+from kizy.catalog.words.word_forms import clean_name
 
 from .selection_sets import Labelled, Rows, load_sets
 

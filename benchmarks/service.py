@@ -23,8 +23,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
+from kizy.core.comfyui_address import Address
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
 
 from .comfy_overhead import FAKE_PLAN, Bare, graph_of
 from .fake_comfyui import CHECKPOINT, fakes

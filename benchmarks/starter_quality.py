@@ -28,10 +28,11 @@ import torch
 from kizy.core.request import GenerationRequest
 from kizy.drawing.drawer import Drawer
 from kizy.orchestrator.app import App
-from kizy.starter import checkpoint, renders, train_autoencoder
+from kizy.starter import checkpoint
 from kizy.starter.architecture import NATIVE_SIZE, build_autoencoder
-from kizy.starter.compose import Composer, Kind, color_names, shrink, with_article
 from kizy.starter.concepts import COLORS, STYLES, concepts, taught
+from kizy.tools.starter import renders, train_autoencoder
+from kizy.tools.starter.compose import Composer, Kind, color_names, shrink, with_article
 from PIL import Image
 from torch import nn
 

@@ -29,7 +29,7 @@ import numpy as np
 from kizy.core.request import GenerationRequest, TrainingRequest
 from kizy.drawing.memory import best_device
 from kizy.orchestrator.app import App
-from kizy.orchestrator.training import make_trainer
+from kizy.orchestrator.training.trainer import make_trainer
 from kizy.trainer.events import EndEvent, StepEvent, ValidationEvent
 from kizy.trainer.run_folder import RunFolder
 from kizy.trainer.samples import Sampler

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
-from .family import load_families
-from .lora_layers import layer_names, lora_model
-from .lora_names import ALPHA, DOWN, UP, parts, split_name
-from .safetensors_header import Header, TensorInfo
+from .families.family import load_families
+from .formats.lora_layers import layer_names, lora_model
+from .formats.lora_names import ALPHA, DOWN, UP, parts, split_name
+from .formats.safetensors_header import Header, TensorInfo
 
 MAGNITUDE, DORA = "lora_magnitude_vector", "dora_scale"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -54,6 +55,21 @@ class InputPicture(Frozen):
 
     path: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """An input picture: where it lies, its content's hash, its size in pixels.
+
+    `brightest`: its lightest grey as a mask, 0 to 255. `note`: what of the file is left out, in
+    words behind its name.
+    """
+
+    picture: InputPicture
+    width: int
+    height: int
+    brightest: int = 255
+    note: str | None = None
 
 
 class PlannedStart(Frozen):

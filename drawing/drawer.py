@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import torch
 from PIL import Image
 
-from ..catalog.hashes import folder_stamp, stamp_of
+from ..catalog.index.hashes import folder_stamp, stamp_of
 from ..core.errors import EngineError, KizyError, UnknownNameError
 from ..core.out_of_memory import fix_for, is_out_of_memory
 from ..core.picture_files import open_picture
@@ -24,13 +24,13 @@ from ..starter.checkpoint import ENLARGER_FILE, STARTER_FILE
 from . import loras, masks, memory
 from .cache import ModelCache
 from .cancel import CancelToken
-from .effort import part_steps, parts_of, weight_bytes
-from .improving import Brush, Saving, improve
-from .meter import Meter
+from .detailing import Brush, Saving, improve
 from .model import Conditioning, DrawModel
 from .preview import preview_picture
+from .progress import Meter
 from .sampling import SampleSettings, Start, initial_noise, sample
 from .schedulers import make_scheduler
+from .step_estimates import part_steps, parts_of, weight_bytes
 
 if TYPE_CHECKING:
     from ..imaging.srvgg import SRVGGNetCompact

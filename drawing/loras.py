@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..catalog.lora_names import (
+from ..catalog.formats.lora_names import (
     ALPHA,
     DOWN,
     OTHER_FORMULAS,
@@ -21,7 +21,7 @@ from ..catalog.lora_names import (
     parts,
     plain_layers,
 )
-from ..catalog.safetensors_header import read_header
+from ..catalog.formats.safetensors_header import read_header
 from ..core.errors import ModelFileError
 from ..core.out_of_memory import is_out_of_memory
 from ..starter.ldm_names import ldm_name

@@ -1,7 +1,7 @@
 """A small network that finds drawn faces, which detectors for photographs do not see.
 
-Trained by starter/train_faces.py. Like CenterFace (Xu et al., 2019) it tells for each point, 8
-pixels apart, how likely a face's middle is there, where within the 8 pixels, and its size.
+Trained by tools/starter/train_faces.py. Like CenterFace (Xu et al., 2019) it tells for each point,
+8 pixels apart, how likely a face's middle is there, where within the 8 pixels, and its size.
 """
 
 from __future__ import annotations

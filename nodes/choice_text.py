@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..catalog.meanings import why_by_words
+from ..catalog.index.meanings import why_by_words
 
 if TYPE_CHECKING:
-    from ..catalog.select import Choice, Picked
+    from ..catalog.search.select import Choice, Picked
 
 RUNNERS_UP = 3
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from ..catalog.family import Family
+    from ..catalog.families.family import Family
     from ..imaging.crops import Crop
     from ..imaging.improve import Improvement
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..catalog.lookup import short_name
-from ..catalog.lora_lookup import file_of
+from ..catalog.index.lora_lookup import file_of
+from ..catalog.index.name_lookup import short_name
 from ..core.plan import DrawStage, ModelFile, Plan, PlannedLora, Reason, Stage
 from . import records
 
@@ -125,8 +125,8 @@ def _model(graph: Mapping[str, Any], node: str) -> str | None:
 
 
 def _family(model: str | None) -> str:
-    from ..catalog.family import load_families
-    from ..catalog.recognize import letters
+    from ..catalog.families.family import load_families
+    from ..catalog.formats.recognize import letters
 
     text = letters(model or "")
     for family in load_families().values():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def main() -> None:
     """Each batch is kept at once; it may be ended at any time."""
-    from ..catalog.index import Index
+    from ..catalog.index.lora_index import Index
 
     index = Index(Path(sys.argv[1]))
     learnt = index.compute_meanings()

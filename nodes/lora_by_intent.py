@@ -12,8 +12,8 @@ from .lora_shelf import shelf
 from .telling import in_plain_words
 
 if TYPE_CHECKING:
-    from ..catalog.library import Library, Scope
-    from ..catalog.select import Picked
+    from ..catalog.search.search_index import Library, Scope
+    from ..catalog.search.select import Picked
 
 EVERYTHING = "everything"
 BELOW = "folder: "
@@ -23,7 +23,7 @@ LEAST_SHARE = 0.5
 
 
 class KizyLoraByIntent(io.ComfyNode):
-    """A thin face of `catalog.select`."""
+    """A thin face of `catalog.search.select`."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -123,8 +123,8 @@ class KizyLoraByIntent(io.ComfyNode):
         only: str = "",
         adult: bool = False,
     ) -> io.NodeOutput:
-        from ..catalog.lora_tags import lora_lines, lora_tags
-        from ..catalog.select import select
+        from ..catalog.search.lora_tags import lora_lines, lora_tags
+        from ..catalog.search.select import select
         from ..core.errors import ModelFileError, UnknownNameError
         from .choice_text import choice_text, lora_text
         from .model_family import family_by_shapes, file_of_model, twin_named, variant_in
@@ -196,8 +196,8 @@ def scopes() -> list[str]:
 
 def _scope(scope: str, only: str, library: Library, *, adult: bool) -> Scope:
     """Raises UnknownNameError `lora_unknown` for a line that names none."""
-    from ..catalog.library import Scope
-    from ..catalog.reasons import unknown_name
+    from ..catalog.search.reasons import unknown_name
+    from ..catalog.search.search_index import Scope
     from ..core.errors import UnknownNameError
 
     lines = [line.strip() for line in (only or "").splitlines() if line.strip()]
@@ -220,7 +220,7 @@ def _scope(scope: str, only: str, library: Library, *, adult: bool) -> Scope:
 def _names(file: Path, family: str) -> dict[str, tuple[str, tuple[int, ...]]] | None:
     """What ComfyUI calls the file's tensors, and their shapes; None if it reads the file."""
     from ..catalog.comfy_form import comfy_form, shape_there
-    from ..catalog.safetensors_header import read_header
+    from ..catalog.formats.safetensors_header import read_header
 
     header = read_header(file)
     form = comfy_form(header, family)
@@ -232,8 +232,8 @@ def _names(file: Path, family: str) -> dict[str, tuple[str, tuple[int, ...]]] | 
 
 def _fit(tensors: int, file: Path, family: str) -> tuple[str | None, str]:
     """Why it does not fit, and what to say if it fits in part; from how much found its place."""
-    from ..catalog.lora_names import layers, parts
-    from ..catalog.safetensors_header import read_header
+    from ..catalog.formats.lora_names import layers, parts
+    from ..catalog.formats.safetensors_header import read_header
 
     header = read_header(file)
     of = len(layers(parts(header), header.tensors))

@@ -16,9 +16,9 @@ from ..core import launch
 from ..core.home import cache_folder, home
 
 if TYPE_CHECKING:
-    from ..catalog.index import FileRecord, Index
-    from ..catalog.library import Library
-    from ..catalog.scan import ScanProgress
+    from ..catalog.index.lora_index import FileRecord, Index
+    from ..catalog.index.scan import ScanProgress
+    from ..catalog.search.search_index import Library
 
 INDEX_FILE = "comfyui-catalog.sqlite"
 """Beside the command line's own: the two look through different folders."""
@@ -56,7 +56,7 @@ class LoraShelf:
 
         Raises StorageError `folder_not_writable` or `disk_full`.
         """
-        from ..catalog.library import Library
+        from ..catalog.search.search_index import Library
 
         with self._lock:
             state = self._scan(progress)
@@ -85,14 +85,14 @@ class LoraShelf:
 
     def _opened(self) -> Index:
         if self._index is None:
-            from ..catalog.index import Index
+            from ..catalog.index.lora_index import Index
 
             home().mkdir(parents=True, exist_ok=True)
             self._index = Index(home() / INDEX_FILE)
         return self._index
 
     def _scan(self, progress: Callable[[ScanProgress], None]) -> str:
-        from ..catalog.folders import LoraFolder
+        from ..catalog.index.folders import LoraFolder
 
         index = self._opened()
         index.scan([LoraFolder(path, "comfyui") for path in self._folders()], progress=progress)

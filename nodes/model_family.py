@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..catalog.family import Family, load_families
-from ..catalog.recognize import checkpoint_by_tensors, letters, variant_named
+from ..catalog.families.family import Family, load_families
+from ..catalog.formats.recognize import checkpoint_by_tensors, letters, variant_named
 from ..core.errors import ModelFileError
 
 MOST_STEPS = 10_000

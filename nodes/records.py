@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..catalog.select import Picked
+    from ..catalog.search.select import Picked
     from ..core.plan import ImproveStage
 
 KEPT = 256

@@ -212,8 +212,8 @@ def keep_lora(temporary: Path, sha256: str, folder: Path, name: str) -> tuple[Pa
 
     Raises RefusedError, ModelFileError. The temporary file is gone in any case.
     """
-    from ..catalog.lora_names import layers, parts
-    from ..catalog.safetensors_header import read_header
+    from ..catalog.formats.lora_names import layers, parts
+    from ..catalog.formats.safetensors_header import read_header
 
     try:
         header = read_header(temporary)

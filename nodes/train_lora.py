@@ -191,7 +191,7 @@ def _own_models() -> list[str]:
     # ComfyUI asks while it starts; what reads models is imported only where there are any.
     if not folder.is_dir() or not any(folder.iterdir()):
         return []
-    from ..catalog.models import list_models
+    from ..catalog.index.models import list_models
 
     try:
         return [entry.name for entry in list_models() if entry.name != STARTER]

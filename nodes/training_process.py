@@ -18,7 +18,7 @@ from ..core import launch
 from ..core.errors import EngineError, KizyError
 from ..core.home import cache_folder, home
 
-WORKER = "orchestrator.train_worker"
+WORKER = "orchestrator.training.worker"
 NEEDED = ("diffusers", "peft", "accelerate", "transformers", "imagehash", "av", "psutil")
 VARIABLES = ("KIZY_PYTHON", "KIZY_TRAINER__INTERPRETER")
 """They come before `interpreter` in the table [trainer] of kizy.toml."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
-from ..catalog.family import Family, family
-from ..catalog.hashes import file_sha256, known_model_sha256, tensors_sha256
-from ..catalog.models import STARTER, STARTER_FILE, ModelEntry
-from ..catalog.styles import Style, find_style, style_in_prompt
+from ..catalog.families.family import Family, family
+from ..catalog.families.styles import Style, find_style, style_in_prompt
+from ..catalog.index.hashes import file_sha256, known_model_sha256, tensors_sha256
+from ..catalog.index.models import STARTER, STARTER_FILE, ModelEntry
 from ..core import home
 from ..core.errors import InputError, KizyError, UnknownNameError
 from ..core.job import Event, new_job_id
@@ -25,11 +25,13 @@ from ..core.plan import (
 )
 from ..core.request import GenerationRequest
 from ..core.version import VERSION
+from .backends.base import COMFYUI, EMBEDDED, Engine, Handle, SavedArtifacts
+from .backends.embedded import content_of
 from .comfy_side import ComfySide
-from .embedded_offer import EmbeddedOffer
-from .engines.base import COMFYUI, EMBEDDED, Engine, Handle, SavedArtifacts
-from .engines.embedded import content_of
-from .planner import (
+from .planning.embedded_offer import EmbeddedOffer
+from .planning.models import Chosen
+from .planning.pasted import planned, read_pasted
+from .planning.planner import (
     Choices,
     EngineFacts,
     LoraChoices,
@@ -37,8 +39,6 @@ from .planner import (
     make_plan,
     refuse_unavailable,
 )
-from .planning.models import Chosen
-from .planning.pasted import planned, read_pasted
 from .planning.replay import found_again
 from .planning.resolve import without_tags
 from .planning.starter_limits import Learned, learned_from, said_to_starter, starter_limits
@@ -150,7 +150,7 @@ class App:
             return engine
         with self._making:
             if kind not in self._engines:
-                from .engines.embedded import EmbeddedEngine
+                from .backends.embedded import EmbeddedEngine
 
                 self._engines[kind] = EmbeddedEngine(
                     self.pictures.save, previews=self.settings.previews, saved=self._saved
@@ -287,7 +287,7 @@ class App:
         except KizyError as error:
             refusal = error
         try:
-            from .engines.embedded import require_local
+            from .backends.embedded import require_local
 
             require_local()
             why = f"ComfyUI cannot: {refusal.message}"

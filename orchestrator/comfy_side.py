@@ -9,23 +9,23 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 from ..core import home
+from ..core.comfyui_address import Address
 from ..core.errors import EngineError, KizyError
 from ..core.kept import Kept
 from ..core.plan import Plan
-from .comfy_offer import ComfyOffer
-from .engines.base import SavedArtifacts
-from .engines.comfy import records
-from .engines.comfy.address import Address
-from .engines.comfy.client import ComfyClient
-from .engines.comfy.content import fingerprint
-from .engines.comfy.discover import discover, start_options
-from .engines.comfy.engine import ComfyEngine
-from .engines.comfy.managed import Options
-from .engines.comfy.model_files import FileStamp
-from .engines.comfy.pool import Pool
-from .engines.comfy.saved import SavedPictures
-from .engines.comfy.supervise import start_detached
-from .engines.comfy.users import User
+from .backends.base import SavedArtifacts
+from .backends.comfyui.content import fingerprint
+from .backends.comfyui.launcher import server_records as records
+from .backends.comfyui.launcher.discover import discover, start_options
+from .backends.comfyui.launcher.managed_servers import Options
+from .backends.comfyui.launcher.supervisor import start_detached
+from .backends.comfyui.launcher.users import User
+from .backends.comfyui.protocol.client import ComfyClient
+from .backends.comfyui.protocol.model_files import FileStamp
+from .backends.comfyui.run.backend import ComfyEngine
+from .backends.comfyui.run.pool import Pool
+from .backends.comfyui.run.saved_pictures import SavedPictures
+from .planning.comfyui_offer import ComfyOffer
 from .planning.inventory import CONNECT, GRACE, OLD, READ, Inventory, Server, ServerState, Snapshot
 from .settings import Settings
 from .shelf import Shelf

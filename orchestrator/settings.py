@@ -26,9 +26,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from ..core.comfyui_address import DEFAULT_PORT, Address
 from ..core.errors import InputError
 from ..core.home import home
-from .engines.comfy.address import DEFAULT_PORT, Address
 
 _KIZY_DECIDES = ("--port", "--listen", "--tls-keyfile", "--tls-certfile")
 """Arguments of ComfyUI that would make a server that Kizy starts unreachable for Kizy."""

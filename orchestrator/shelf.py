@@ -14,24 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..catalog.card import Card
-from ..catalog.card_words import card_texts
-from ..catalog.cards import key_of
-from ..catalog.facts import Facts
-from ..catalog.folders import LoraFolder, lora_folders
-from ..catalog.reading import Reader
-from ..catalog.scan import Found, ScanProgress, ScanReport, look
+from ..catalog.formats.lora_reader import Reader
+from ..catalog.formats.published_facts import Facts
+from ..catalog.index.folders import LoraFolder, lora_folders
+from ..catalog.index.records import key_of
+from ..catalog.index.scan import Found, ScanProgress, ScanReport, look
+from ..catalog.words.card_words import card_texts
 from ..core import launch
 from ..core.cores import all_cores
 from ..core.errors import KizyError
 from ..core.home import cache_folder, home
-from .engines.comfy.records import OwnerLock
+from .backends.comfyui.launcher.server_records import OwnerLock
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..catalog.index import FileRecord, Index, Unfinished
-    from ..catalog.library import Library
-    from ..catalog.rerank import Reranker
-    from ..catalog.select import Choice, Named, Scope
+    from ..catalog.index.lora_index import FileRecord, Index, Unfinished
+    from ..catalog.search.rerank import Reranker
+    from ..catalog.search.search_index import Library
+    from ..catalog.search.select import Choice, Named, Scope
 
 FEW_TEXTS = 64
 """Texts whose meaning is worked out while somebody waits: one to three seconds on two cores."""
@@ -105,7 +105,7 @@ class Shelf:
     def _index(self) -> Index:
         if self._given is not None:
             return self._given
-        from ..catalog.index import Index
+        from ..catalog.index.lora_index import Index
 
         return Index()
 
@@ -138,13 +138,13 @@ class Shelf:
             return own
         also = tuple(also)
         if self._joined is None or self._joined[0] != also:
-            from ..catalog.library import Library
+            from ..catalog.search.search_index import Library
 
             self._joined = also, Library.of([*own.cards, *also], self._index.meanings())
         return self._joined[1]
 
     def _own_library(self, *, fresh: bool) -> Library:
-        from ..catalog.library import Library
+        from ..catalog.search.search_index import Library
 
         if fresh:
             self.scan()
@@ -178,7 +178,7 @@ class Shelf:
 
     def scope(self, folders: Sequence[str] = (), tags: Sequence[str] = ()) -> Scope:
         """These folders and tags, or those of the settings; adult cards as the settings say."""
-        from ..catalog.library import Scope
+        from ..catalog.search.search_index import Scope
 
         loras = self._settings.loras
         return Scope(
@@ -200,13 +200,13 @@ class Shelf:
         also: Sequence[Card] = (),
         guests: Sequence[Card] = (),
     ) -> Choice:
-        """The choice for a wish, as `catalog.select`; what is left out is as the settings say.
+        """The choice for a wish, as `search.select`; what is left out is as the settings say.
 
         `only`: keys of the cards that the engine can reach; None: all. `also`: cards of servers.
         `guests`: cards that belong to this wish alone, for `named`. What the choice lacked is told
         in its `notices`. Raises InputError `name_ambiguous`.
         """
-        from ..catalog.select import select
+        from ..catalog.search.select import select
 
         notices = self.learn_a_few()
         choice = select(
@@ -325,7 +325,7 @@ class Shelf:
             return library
         keys, also = frozenset(only), tuple(also)
         if self._reachable is None or self._reachable[:2] != (also, keys):
-            from ..catalog.library import Library
+            from ..catalog.search.search_index import Library
 
             cards = [
                 card
@@ -341,7 +341,7 @@ class Shelf:
         asked = self._settings.loras.rerank
         if asked.url is None or asked.model is None:
             return None
-        from ..catalog.rerank import Reranker
+        from ..catalog.search.rerank import Reranker
 
         key = asked.key.get_secret_value() if asked.key is not None else None
         return Reranker(asked.url, asked.model, key)

@@ -11,7 +11,7 @@ import os
 import sys
 
 from ..core.errors import KizyError
-from .engines.comfy.records import OwnerLock
+from .backends.comfyui.launcher.server_records import OwnerLock
 from .settings import load_settings
 from .shelf import MARK, Shelf, worker_folder
 

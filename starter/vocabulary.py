@@ -14,9 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from ..catalog import languages
-from ..catalog.styles import STYLES as ALL_STYLES
-from ..catalog.words import CJK, is_known, plain, stem
+from ..catalog.families.styles import STYLES as ALL_STYLES
+from ..catalog.words import languages
+from ..catalog.words.word_forms import CJK, is_known, plain, stem
 from .concepts import COLORS, concepts
 
 OTHER_WORDS_FILE = Path(__file__).with_name("other_words.txt")

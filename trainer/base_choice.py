@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ..catalog.family import family
-from ..catalog.models import (
+from ..catalog.families.family import family
+from ..catalog.formats.safetensors_header import read_header
+from ..catalog.index.models import (
     STARTER,
     ModelEntry,
     find_model,
@@ -14,7 +15,6 @@ from ..catalog.models import (
     model_at,
     named_model,
 )
-from ..catalog.safetensors_header import read_header
 from ..core.errors import InputError, KizyError
 from ..core.home import models_folder
 from ..core.plan import ModelFile

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..catalog import glossary
-from ..catalog.words import words
+from ..catalog.words import glossary
+from ..catalog.words.word_forms import words
 from ..language import available
 from .plan import Goal
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from ..catalog.family import family
+from ..catalog.families.family import family
 from ..core.version import VERSION
 from .buckets import assign
 from .prediction import prediction_of

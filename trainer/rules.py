@@ -12,7 +12,7 @@ import unicodedata
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..catalog.models import ModelEntry
+from ..catalog.index.models import ModelEntry
 from ..core.errors import InputError
 from ..core.plan import ModelFile, Reason
 from ..core.request import TrainingRequest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ..catalog.family import Quality
+from ..catalog.families.family import Quality
 from ..core.request import Frozen
 from .plan import Goal, Optimizer, Schedule
 

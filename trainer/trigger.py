@@ -24,8 +24,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 
-from ..catalog.art_words import TERMS
-from ..catalog.words import GENERIC, STOPWORDS, is_known, plain, stem
+from ..catalog.words.art_words import TERMS
+from ..catalog.words.word_forms import GENERIC, STOPWORDS, is_known, plain, stem
 from ..starter.concepts import concepts
 
 LONGEST = 12

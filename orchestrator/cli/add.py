@@ -13,16 +13,16 @@ from typing import Any, Literal
 from rich.console import Console
 
 from ...catalog.card import Card
-from ...catalog.civitai import Civitai
-from ...catalog.download import Progress, safe_name
-from ...catalog.facts import Facts
-from ...catalog.getting import accept, look_up
-from ...catalog.hub import Caller, Hub
-from ...catalog.loras import SUFFIX, what_it_is
-from ...catalog.offer import Offer, in_bytes, make_offer
-from ...catalog.reading import Reader, Reading
-from ...catalog.safetensors_header import PICKLE_SUFFIXES, is_file
-from ...catalog.sidecars import sidecar_names
+from ...catalog.downloads.civitai import Civitai
+from ...catalog.downloads.download import Progress, safe_name
+from ...catalog.downloads.getting import accept, look_up
+from ...catalog.downloads.hub import Caller, Hub
+from ...catalog.downloads.offer import Offer, in_bytes, make_offer
+from ...catalog.formats.lora_reader import Reader, Reading
+from ...catalog.formats.published_facts import Facts
+from ...catalog.formats.safetensors_header import PICKLE_SUFFIXES, is_file
+from ...catalog.formats.sidecars import sidecar_names
+from ...catalog.index.loras import SUFFIX, what_it_is
 from ...core.errors import (
     CancelledError,
     InputError,
@@ -33,11 +33,11 @@ from ...core.errors import (
 )
 from ...core.files import replacing, sha256_of
 from ...core.home import loras_folder, models_folder
-from ..family_names import family_in_words
-from ..machine import this_machine
+from ..planning.family_names import family_in_words
+from ..planning.machine import this_machine
 from ..settings import load_settings
 from ..shelf import Shelf
-from .told import document, fetching, line
+from .console import document, fetching, line
 
 Kind = Literal["lora", "model"]
 

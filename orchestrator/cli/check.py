@@ -11,21 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from ...catalog.card import Card
-from ...catalog.family import load_families
-from ...catalog.lookup import is_path
-from ...catalog.lora_names import TEXT_ENCODERS, parts
-from ...catalog.models import find_model
-from ...catalog.offer import in_bytes, memory_fit
-from ...catalog.reading import Reader, Reading
-from ...catalog.safetensors_header import MODEL_SUFFIXES, Header, is_file, read_header
-from ...catalog.scan import Found, Tensors, finished, look
-from ...catalog.sidecars import sidecar_names
+from ...catalog.downloads.offer import in_bytes, memory_fit
+from ...catalog.families.family import load_families
+from ...catalog.formats.lora_names import TEXT_ENCODERS, parts
+from ...catalog.formats.lora_reader import Reader, Reading
+from ...catalog.formats.safetensors_header import MODEL_SUFFIXES, Header, is_file, read_header
+from ...catalog.formats.sidecars import sidecar_names
+from ...catalog.index.models import find_model
+from ...catalog.index.name_lookup import is_path
+from ...catalog.index.scan import Found, Tensors, finished, look
 from ...core.errors import ModelFileError, UnknownNameError, nearest
-from ..family_names import family_in_words
-from ..machine import this_machine
+from ..planning.family_names import family_in_words
+from ..planning.machine import this_machine
 from ..settings import load_settings
 from ..shelf import Shelf
-from .told import STATES, document, made_for_words, plural, shown
+from .console import STATES, document, made_for_words, plural, shown
 
 BROKEN = 1
 """Exit status for a file that cannot be used."""

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import InputError, UnknownNameError
-from ..engines.comfy import records
-from ..engines.comfy.discover import start_options
-from ..engines.comfy.managed import Options
-from ..engines.comfy.process import Waits, last_lines, who_answers
-from ..engines.comfy.records import Fleet, ServerRecord
-from ..engines.comfy.supervise import LOG, start_detached, stop_all
+from ..backends.comfyui.launcher import server_records as records
+from ..backends.comfyui.launcher.discover import start_options
+from ..backends.comfyui.launcher.managed_servers import Options
+from ..backends.comfyui.launcher.process import Waits, last_lines, who_answers
+from ..backends.comfyui.launcher.server_records import Fleet, ServerRecord
+from ..backends.comfyui.launcher.supervisor import LOG, start_detached, stop_all
 from ..settings import load_settings
 
 

@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from ...catalog.models import look_through
-from ...catalog.scan import Walk
+from ...catalog.index.models import look_through
+from ...catalog.index.scan import Walk
 from ...core import home
 from ...core.errors import InputError
 from ...core.version import VERSION
-from ..engines.embedded import NEEDED
+from ..backends.embedded import NEEDED
 from ..settings import Settings, load_settings
 from ..shelf import shelf_folders
-from .told import document, plural
+from .console import document, plural
 
 GIGABYTE = 1e9
 MIN_FREE_DISK = 1.0

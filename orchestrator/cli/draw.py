@@ -11,14 +11,14 @@ from typing import Any
 
 from rich.console import Console
 
-from ...catalog.lora_tags import written
+from ...catalog.search.lora_tags import written
 from ...core.errors import CancelledError, InputError
 from ...core.job import EndEvent, ErrorInfo
 from ...core.numbers import read_number
 from ...core.plan import Plan
 from ...core.request import GenerationRequest, parse_request
 from ..app import App
-from ..engines.base import Handle
+from ..backends.base import Handle
 from ..planning.pasted import planned
 from ..planning.resolve import resolve
 from ..settings import Settings, load_settings
@@ -74,7 +74,7 @@ def generate(values: dict[str, Any], *, raw: bool, view: View, fresh: bool = Fal
     request = parse_request(GenerationRequest, values)
     settings = load_settings()
     if settings.server is not None:
-        from . import there
+        from . import draw_remote as there
 
         there.generate(request, settings, raw=raw, fresh=fresh, view=view)
         return
@@ -91,7 +91,7 @@ def replay(picture: Path, *, view: View, fresh: bool = False) -> None:
     """Draw a picture's Plan again, here or on the server of the settings. Raises KizyError."""
     settings = load_settings()
     if settings.server is not None:
-        from . import there
+        from . import draw_remote as there
 
         there.replay(picture, settings, fresh=fresh, view=view)
         return

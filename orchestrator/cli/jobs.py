@@ -16,15 +16,15 @@ from ...core import home
 from ...core.errors import InputError, UnknownNameError
 from ...core.files import require_writable
 from ...core.job import Job, JobState, now
-from ..client.asking import require_success
-from ..client.connect import connected
-from ..client.remote import RemoteService
-from ..client.saving import save_file, save_pictures
+from ..sdk.remote.connect import connected
+from ..sdk.remote.outcomes import require_success
+from ..sdk.remote.saving import save_file, save_pictures
+from ..sdk.remote.service import RemoteService
 from ..service import MAX_PAGE, JobChange, JobQuery, QueueState, Service
 from ..settings import load_settings
+from .console import columns, document, line, shown
+from .draw_remote import NewNotes, show_event, waiting
 from .outcome import moving, time_left
-from .there import NewNotes, show_event, waiting
-from .told import columns, document, line, shown
 
 NEWEST = 20
 """So many are listed, unless all are asked for."""

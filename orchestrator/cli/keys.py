@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ..jobs.keys import Key, KeyStore, database_of
 from ..settings import load_settings
-from .told import shown
+from .console import shown
 
 
 def add(name: str, *, admin: bool, as_json: bool) -> None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ...catalog.card import Card
-from ...catalog.offer import in_bytes
+from ...catalog.downloads.offer import in_bytes
 from ...core.errors import InputError
-from ..family_names import family_in_words, family_named
+from ..planning.family_names import family_in_words, family_named
 from ..settings import load_settings
 from ..shelf import Shelf
-from .told import (
+from .console import (
     STATES,
     VERSION_MARK,
     columns,
@@ -28,9 +28,9 @@ from .told import (
 )
 
 if TYPE_CHECKING:
-    from ...catalog.index import FileRecord
-    from ...catalog.library import Library
-    from ...catalog.select import Choice
+    from ...catalog.index.lora_index import FileRecord
+    from ...catalog.search.search_index import Library
+    from ...catalog.search.select import Choice
 
 COLUMNS = ("Name", "For", "Trigger words", "Rank", "Size", "Health")
 TRIGGERS_SHOWN = 3
@@ -57,7 +57,7 @@ def loras(*, family: str | None, as_json: bool) -> None:
     """
     settings = load_settings()
     if settings.server is not None:
-        from . import listed_there
+        from . import lists_remote as listed_there
 
         listed_there.loras(settings, family=family, as_json=as_json)
         return
@@ -99,14 +99,14 @@ def loras(*, family: str | None, as_json: bool) -> None:
 
 def search(words: str, *, family: str | None, as_json: bool) -> None:
     """Print what the words may mean. Raises as `loras`, and InputError `request_invalid`."""
-    from ..lora_search import search as find
+    from ..planning.lora_search import search as find
 
     if not words.split():
         fix = 'Say what you look for: kizy loras search "ink drawing"'
         raise InputError("request_invalid", "There are no words to look for.", fix=fix)
     settings = load_settings()
     if settings.server is not None:
-        from . import listed_there
+        from . import lists_remote as listed_there
 
         listed_there.search_loras(words, settings, family=family, as_json=as_json)
         return
@@ -167,7 +167,7 @@ def why(prompt: str, *, wanted: Wanted, as_json: bool) -> None:
         raise InputError("request_invalid", "--max is at least 0.")
     settings = load_settings()
     if settings.server is not None:
-        from . import listed_there
+        from . import lists_remote as listed_there
 
         others = wanted.family is not None or wanted.most is not None
         others = others or bool(wanted.folders or wanted.tags)
@@ -227,7 +227,7 @@ def _weights(picked: Any) -> str:
 
 
 def _tell_notices(console: Console, notices: Sequence[str], *, by_words_only: bool) -> None:
-    from ...catalog.meanings import why_by_words
+    from ...catalog.index.meanings import why_by_words
     from ...language import missing
 
     told = [f"Note: {notice}" for notice in notices]
@@ -302,7 +302,7 @@ def _rows(
 
 
 def _triggers(card: Card) -> str:
-    from ...catalog.card_words import trigger_phrases
+    from ...catalog.words.card_words import trigger_phrases
 
     phrases = trigger_phrases(card)
     text = ", ".join(phrases[:TRIGGERS_SHOWN])

@@ -109,7 +109,8 @@ def generate(
     debug: Debug = False,
 ) -> None:
     """Draw what the prompt says."""
-    from . import draw, improving
+    from . import draw
+    from . import improve as improving
 
     values = {
         "prompt": prompt,
@@ -160,7 +161,8 @@ def improve(
     debug: Debug = False,
 ) -> None:
     """Draw the faces of a picture, or what a mask marks, again in detail."""
-    from . import draw, improving
+    from . import draw
+    from . import improve as improving
 
     values = {
         "seed": draw.number(seed),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ...core.errors import InputError
 from ...core.home import pictures_folder
-from ..mcp.places import Addresses, PicturesHere
-from ..mcp.server import Terms
+from ..server.mcp.artifact_locations import Addresses, PicturesHere
+from ..server.mcp.protocol_server import Terms
 from ..service import Service
 from ..settings import Settings, load_settings
 
@@ -32,7 +32,7 @@ def mcp(*, http: bool, port: int, allow: Sequence[Path]) -> None:
             # Whoever else is on this machine may ask as well: for them no file is opened.
             _serve_http(service, replace(terms, folders=()), port)
         else:
-            from ..mcp.over_stdio import serve_stdio
+            from ..server.mcp.over_stdio import serve_stdio
 
             serve_stdio(service, terms)
     finally:
@@ -45,12 +45,12 @@ def _service(settings: Settings) -> tuple[Service, Callable[[], None]]:
     Requests name no paths in either.
     """
     if settings.server is not None:
-        from ..client.remote import RemoteService
+        from ..sdk.remote.service import RemoteService
 
         key = settings.server_key
         remote = RemoteService(settings.server, key.get_secret_value() if key else None)
         return remote, remote.close
-    from ..queue_service import local_service
+    from ..jobs.service import local_service
 
     local = local_service(settings)
     return local.seen_by(None), lambda: local.close(PATIENCE)
@@ -92,8 +92,8 @@ def _serve_http(service: Service, terms: Terms, port: int) -> None:
 
     import uvicorn
 
-    from ..api.running import listen_on, url_of
-    from ..mcp.over_http import LOCAL, make_http_app, standalone
+    from ..server.mcp.over_http import LOCAL, make_http_app, standalone
+    from ..server.rest.running import listen_on, url_of
 
     app = standalone(make_http_app(lambda _scope: service, terms, security=LOCAL))
     config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=3)

@@ -11,19 +11,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...catalog.family import load_families
-from ...catalog.models import STARTER, ModelEntry, look_through
+from ...catalog.families.family import load_families
+from ...catalog.index.models import STARTER, ModelEntry, look_through
 from ...core.errors import InputError
 from ...core.home import models_folder
 from ...core.request import GenerationRequest
 from ..app import App, TakenModel
-from ..engines.base import COMFYUI
-from ..family_names import family_in_words, family_named
-from ..listings import Models, all_models
+from ..backends.base import COMFYUI
+from ..jobs.listings import Models, all_models
+from ..planning.family_names import family_in_words, family_named
 from ..planning.models import COMFYUI_FIRST, Available
 from ..planning.starter_limits import starter_limits
 from ..settings import load_settings
-from .told import document, line, shown
+from .console import document, line, shown
 
 NAMED_ANOTHER = "It suits the prompt best of those that nobody named."
 
@@ -32,7 +32,7 @@ def models(*, as_json: bool) -> None:
     """The installed models, or those of the server of the settings."""
     settings = load_settings()
     if settings.server is not None:
-        from . import listed_there
+        from . import lists_remote as listed_there
 
         listed_there.models(settings, as_json=as_json)
         return
@@ -72,7 +72,7 @@ def search(words: str, *, family: str | None, as_json: bool) -> None:
     wanted = family_named(family) if family is not None else None
     settings = load_settings()
     if settings.server is not None:
-        from . import listed_there
+        from . import lists_remote as listed_there
 
         of = wanted[0] if wanted is not None else None
         listed_there.search_models(words, settings, family=of, as_json=as_json)
@@ -107,7 +107,7 @@ def why(prompt: str, *, as_json: bool) -> None:
         raise InputError("prompt_empty", "The prompt has no words.", fix=fix)
     settings = load_settings()
     if settings.server is not None:
-        from . import listed_there
+        from . import lists_remote as listed_there
 
         listed_there.why_model(prompt, settings, as_json=as_json)
         return

@@ -15,7 +15,7 @@ from rich.text import Text
 from ...core.errors import KizyError, exit_status
 from ...core.job import Artifact, ErrorInfo
 from ...core.plan import NOTICE, Plan
-from .told import document, shown
+from .console import document, shown
 
 
 @dataclass(frozen=True)

@@ -15,22 +15,22 @@ from ...core.errors import InputError
 from ..settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from ..api.host import Host
-    from ..api.links import FileLinks
-    from ..api.server import Part
+    from ..server.rest.asgi import Part
+    from ..server.rest.host import Host
+    from ..server.rest.signed_links import FileLinks
 
 MCP_PATH = "/mcp"
 
 
 def serve(*, host: str | None, port: int | None, access_log: bool, debug: bool) -> None:
     """Serve until a signal. Raises KizyError."""
-    from ..api.access import is_loopback
-    from ..api.links import FileLinks
-    from ..api.running import ApiServer, listen_on, url_of
-    from ..api.server import make_api
     from ..jobs.keys import KeyStore, database_of
     from ..jobs.link_secret import link_secret
-    from ..queue_service import open_service
+    from ..jobs.service import open_service
+    from ..server.rest.asgi import make_api
+    from ..server.rest.auth import is_loopback
+    from ..server.rest.running import ApiServer, listen_on, url_of
+    from ..server.rest.signed_links import FileLinks
 
     settings = _with_address(load_settings(), host, port)
     listens_on = settings.serve.host
@@ -96,10 +96,10 @@ def _mcp(service: Host, links: FileLinks | None = None) -> Part:
     """Kizy's tools for assistants, for whoever may use the server. `links`: signs those to files,
     which a person opens in a browser that has no key.
     """
-    from ..api.server import Part
-    from ..mcp.over_http import MAX_BODY, make_http_app
-    from ..mcp.places import Addresses
-    from ..mcp.server import Terms
+    from ..server.mcp.artifact_locations import Addresses
+    from ..server.mcp.over_http import MAX_BODY, make_http_app
+    from ..server.mcp.protocol_server import Terms
+    from ..server.rest.asgi import Part
 
     def service_for(scope: dict[str, Any]) -> Host:
         who = scope["state"]["who"]

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...core.comfyui_address import Address
 from ...core.errors import EngineError
-from ..engines.comfy import probe
-from ..engines.comfy.address import Address
-from ..engines.comfy.discover import HERE, discover
-from ..engines.comfy.records import running_servers
+from ..backends.comfyui.launcher.discover import HERE, discover
+from ..backends.comfyui.launcher.server_records import running_servers
+from ..backends.comfyui.protocol import probe
 from ..settings import load_settings
-from .told import document
+from .console import document
 
 PATIENCE = 5.0
 """Seconds for each answer of a server."""
@@ -58,9 +58,9 @@ class ServerRow:
 
 def families_of_server(address: Address) -> Sequence[str]:
     """What its models are called tells it. Raises EngineError."""
-    from ..engines.comfy.client import ComfyClient
-    from ..engines.comfy.engine import drawable_families
-    from ..engines.comfy.timing import Timing
+    from ..backends.comfyui.protocol.client import ComfyClient
+    from ..backends.comfyui.protocol.timeouts import Timing
+    from ..backends.comfyui.run.backend import drawable_families
 
     timing = Timing(connect=PATIENCE, read=PATIENCE, object_info=NODES_PATIENCE)
     client = ComfyClient(address, timing=timing)
@@ -77,7 +77,7 @@ def servers(*, as_json: bool, families_of: FamiliesOf = families_of_server) -> N
     """
     settings = load_settings()
     if settings.server is not None:
-        from . import listed_there
+        from . import lists_remote as listed_there
 
         listed_there.servers(settings, as_json=as_json)
         return

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...catalog.family import load_families
+from ...catalog.families.family import load_families
 from ...core.picture_files import read_plan
-from .told import document, shown
+from .console import document, shown
 
 
 def show(picture: Path, *, as_json: bool) -> None:

@@ -26,10 +26,10 @@ from ...trainer.supervise import TrainingHandle
 from ...trainer.train import Trainer, dataset_of, report_of
 from ..planning.resolve import resolve_training
 from ..settings import load_settings
-from ..training import make_trainer
+from ..training.trainer import make_trainer
+from .console import document, line, plural, shown
 from .draw import number
 from .outcome import FailedError
-from .told import document, line, plural, shown
 from .train_view import TrainingView
 
 _DECIDED = ("goal", "base", "engine", "steps", "rank", "resolution", "seed",
@@ -78,7 +78,7 @@ def train(values: dict[str, Any], wish: Wish, *, trainer: Trainer | None = None)
     console = Console(stderr=True)
     settings = load_settings()
     if settings.server is not None and trainer is None:
-        from . import train_there
+        from . import train_remote as train_there
 
         train_there.train(values, wish, settings)
         return

@@ -18,13 +18,13 @@ from sqlalchemy import RowMapping
 from ...core.cores import leave_shared_core
 from ...core.errors import EngineError, KizyError, StorageError
 from ...core.job import ErrorInfo, Job
-from ..engines.base import COMFYUI
-from .elsewhere import Elsewhere
-from .ledger import Ledger
-from .line import Waiting, first_ready, in_order, starts_in
+from ..backends.base import COMFYUI
+from .event_poller import Elsewhere
 from .lock import DispatcherLock
+from .recorder import Ledger
+from .schedule import Waiting, first_ready, in_order, starts_in
 from .table import NewerRowError
-from .watched import WatchedThread
+from .watched_thread import WatchedThread
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from ...core.errors import KizyError
 from ..settings import StorageSettings
 from ..storage.artifacts import StoredFile
 from ..storage.uploads import UploadStore
-from .ledger import Ledger
-from .watched import WatchedThread
+from .recorder import Ledger
+from .watched_thread import WatchedThread
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from ...core.job import (
 )
 from ...core.plan import Plan
 from ...core.request import GenerationRequest, TrainingRequest
-from ..engines.base import COMFYUI, EMBEDDED
+from ..backends.base import COMFYUI, EMBEDDED
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from ...core.plan import Plan
 from ..service import MAX_PAGE, JobPage, JobQuery, Numbered
 from . import rows
 from .database import OVER, Database, artifacts, events, job_artifacts, jobs, meta, put
-from .line import Waiting
+from .schedule import Waiting
 
 WAITING = "queued"
 RUNNING = "running"

@@ -25,11 +25,11 @@ from dataclasses import dataclass, field
 
 from ...catalog.card import Card
 from ...core.errors import EngineError, KizyError
-from ..engines.comfy.client import ComfyClient
-from ..engines.comfy.events import ServerStats
-from ..engines.comfy.model_files import FOLDERS, FileStamp, Listed
-from ..server_loras import server_cards
-from ..templates.server import ServerFacts
+from ..backends.comfyui.protocol.client import ComfyClient
+from ..backends.comfyui.protocol.client_events import ServerStats
+from ..backends.comfyui.protocol.model_files import FOLDERS, FileStamp, Listed
+from ..backends.comfyui.workflows.server_facts import ServerFacts
+from .server_loras import server_cards
 
 _log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ...catalog.comfy_file import form_of
 from ...catalog.comfy_form import ENOUGH, ComfyForm
-from ...catalog.family import load_families
-from ...catalog.lora_names import plain_layers
-from ...catalog.safetensors_header import read_header
+from ...catalog.families.family import load_families
+from ...catalog.formats.lora_names import plain_layers
+from ...catalog.formats.safetensors_header import read_header
 from ...core.errors import KizyError, ModelFileError
 
 

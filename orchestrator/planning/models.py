@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from ...catalog.card import Card
-from ...catalog.family import family
-from ...catalog.models import STARTER, ModelEntry, list_models
-from ...catalog.select_model import ModelChoice, select_model
+from ...catalog.families.family import family
+from ...catalog.index.models import STARTER, ModelEntry, list_models
+from ...catalog.search.select_model import ModelChoice, select_model
 from ...core.cores import all_cores
 from ...core.request import GenerationRequest
-from ..engines.comfy.models import entry, family_of, model_names
-from ..engines.embedded import NEEDED
+from ..backends.comfyui.protocol.listed_models import entry, family_of, model_names
+from ..backends.embedded import NEEDED
 from .inventory import Server
 from .starter_limits import starter_can
 

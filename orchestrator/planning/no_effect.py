@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...catalog.family import Family
+from ...catalog.families.family import Family
 from ...core.plan import Reason
 from ...core.request import Control, Enlarge, GenerationRequest
 

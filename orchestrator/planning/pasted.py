@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...catalog.lora_tags import lora_tags
+from ...catalog.search.lora_tags import lora_tags
 from ...core.errors import InputError, KizyError
 from ...core.parameters import Parameters, read_parameters
 from ...core.plan import Plan, Reason

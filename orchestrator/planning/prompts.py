@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ...catalog.family import Family
-from ...catalog.styles import Style
+from ...catalog.families.family import Family
+from ...catalog.families.styles import Style
 from ...core.errors import InputError
 from ...core.plan import Reason
 from ...language.chunks import rows

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from ...catalog.hashes import file_sha256, model_sha256
-from ...catalog.lookup import is_path
-from ...catalog.loras import read_lora
-from ...catalog.models import STARTER, STARTER_FILE, ModelEntry, model_at, named_model
+from ...catalog.index.hashes import file_sha256, model_sha256
+from ...catalog.index.loras import read_lora
+from ...catalog.index.models import STARTER, STARTER_FILE, ModelEntry, model_at, named_model
+from ...catalog.index.name_lookup import is_path
 from ...core.errors import UnknownNameError
 from ...core.plan import (
     ImproveStage,
@@ -20,9 +20,9 @@ from ...core.plan import (
     Reason,
     Stage,
 )
-from ..embedded_offer import drawable
-from ..engines.base import COMFYUI
+from ..backends.base import COMFYUI
 from ..storage.inputs import InputFolder
+from .embedded_offer import drawable
 from .told_files import told_lora, told_model
 
 LoraNamed = Callable[[ModelFile], Path]

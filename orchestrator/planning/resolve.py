@@ -13,11 +13,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ...catalog.lookup import is_path
-from ...catalog.lora_tags import lora_tags
-from ...catalog.models import STARTER, is_model, model_names
-from ...catalog.safetensors_header import MODEL_SUFFIXES, is_file
-from ...catalog.select import Named
+from ...catalog.formats.safetensors_header import MODEL_SUFFIXES, is_file
+from ...catalog.index.models import STARTER, is_model, model_names
+from ...catalog.index.name_lookup import is_path
+from ...catalog.search.lora_tags import lora_tags
+from ...catalog.search.select import Named
 from ...core.errors import InputError, UnknownNameError
 from ...core.plan import Plan, Reason
 from ...core.request import GenerationRequest, LoraChoice, TrainingRequest

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from ... import language
-from ...catalog.words import words
+from ...catalog.words.word_forms import words
 from ...core.plan import NOTICE, Reason
 from ...core.request import GenerationRequest
 from ...starter.concepts import concepts

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...catalog.loras import file_sha256
-from ...catalog.models import is_model
-from ...catalog.safetensors_header import is_file
+from ...catalog.formats.safetensors_header import is_file
+from ...catalog.index.loras import file_sha256
+from ...catalog.index.models import is_model
 from ...core.plan import ModelFile
 
 

@@ -39,7 +39,6 @@ from ...core.request import (
     StartPicture,
     TrainingRequest,
 )
-from ..client.timing import Timing
 from ..service import (
     FamilyInfo,
     LoraInfo,
@@ -53,6 +52,7 @@ from ..service import (
 from .files import File, Picture
 from .handles import JobHandle
 from .kizy import Kizy
+from .remote.timeouts import Timing
 
 __all__ = [
     "CancelledError",

@@ -14,9 +14,9 @@ from ...core.job import JobArtifact
 from ...core.once import once_property
 from ...core.picture_files import open_picture, read_plan
 from ...core.plan import Plan
-from ..client.saving import save_file
 from ..service import ArtifactFile
 from ..storage.pictures import file_names
+from .remote.saving import save_file
 
 if TYPE_CHECKING:
     from PIL import Image

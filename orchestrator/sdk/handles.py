@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Generic, Self, TypeVar
 
 from ...core.job import EndEvent, Job, JobEvent, SeenState, StateEvent
-from ..client.asking import require_success
 from ..service import JobChange, Service
 from .files import File, Picture
+from .remote.outcomes import require_success
 
 T = TypeVar("T")
 MAX_LOOK = 1.0

@@ -14,8 +14,7 @@ from ...core.errors import KizyError
 from ...core.job import Job, JobKind, JobState
 from ...core.plan import Plan
 from ...core.request import GenerationRequest
-from ..client.asking import accepted
-from ..improving import as_drawn, improving, told_by
+from ..planning.improve_request import as_drawn, improving, told_by
 from ..service import (
     MAX_PAGE,
     FamilyInfo,
@@ -30,14 +29,15 @@ from ..service import (
     Upload,
     Wish,
 )
-from . import wishes
+from . import arguments as wishes
+from .arguments import TrainingWishes, Wishes
 from .files import File, Picture
 from .handles import JobHandle, drawn, trained
-from .wishes import TrainingWishes, Wishes
+from .remote.outcomes import accepted
 
 if TYPE_CHECKING:
-    from ..client.timing import Timing
-    from .wishes import PictureLike
+    from .arguments import PictureLike
+    from .remote.timeouts import Timing
 
 T = TypeVar("T")
 
@@ -60,8 +60,8 @@ class Kizy:
     def __init__(
         self, server: str | None = None, *, key: str | None = None, timing: Timing | None = None
     ) -> None:
-        from ..client.connect import configured_server
-        from ..client.remote import RemoteService
+        from .remote.connect import configured_server
+        from .remote.service import RemoteService
 
         if server is None:
             url, known = configured_server()
@@ -76,7 +76,7 @@ class Kizy:
         `store`: the folder that keeps finished files; without one they go when it is closed, so
         save them before. Jobs are forgotten with the process.
         """
-        from ..queue_service import local_service
+        from ..jobs.service import local_service
 
         folder = Path(store).expanduser() if store is not None else None
         return cls.over(local_service(store=folder), here=True)
@@ -237,7 +237,7 @@ class Kizy:
         """Hand a file over; requests name it by the answer's `id`."""
         if not isinstance(file, str | PathLike):
             return self._service.upload(name or "file", file)
-        from ..client.inputs import local_file
+        from .remote.send_inputs import local_file
 
         path = local_file(str(file))
         with path.open("rb") as data:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...catalog.safetensors_header import is_file
+from ...catalog.formats.safetensors_header import is_file
 from ...core.errors import PictureError
 from ...core.files import replacing, sha256_of
 from ...core.picture_files import as_mask, read_picture
-from ...core.plan import InputPicture
-from ..planner import PictureFacts
+from ...core.plan import InputPicture, PictureFacts
 
 _HASH = re.compile("[0-9a-f]{64}")
 

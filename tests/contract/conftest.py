@@ -44,7 +44,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def package_folders(root: Path) -> list[Path]:
     """Every folder with an `__init__.py` that belongs to the distribution."""
-    others = {"tests", "benchmarks", "docs", "build", "dist"}
+    others = {"tests", "tools", "benchmarks", "docs", "build", "dist"}
     found = []
     for file in root.rglob("__init__.py"):
         parts = file.parent.relative_to(root).parts

@@ -16,13 +16,13 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.api.server import make_api
 from kizy.orchestrator.jobs.database import Database, sqlite_url
-from kizy.orchestrator.jobs.drawing import SavedInLedger
-from kizy.orchestrator.jobs.ledger import Ledger
+from kizy.orchestrator.jobs.recorder import Ledger
+from kizy.orchestrator.jobs.runs.drawing import SavedInLedger
+from kizy.orchestrator.jobs.service import QueueService
 from kizy.orchestrator.jobs.table import JobTable
-from kizy.orchestrator.jobs.uploads import Uploads
-from kizy.orchestrator.queue_service import QueueService
+from kizy.orchestrator.jobs.upload_table import Uploads
+from kizy.orchestrator.server.rest.asgi import make_api
 from kizy.orchestrator.settings import Settings
 from kizy.orchestrator.storage.artifacts import ArtifactStore
 from kizy.orchestrator.storage.uploads import UploadStore

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import requests
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.api.server import make_api
 from kizy.orchestrator.jobs.database import Database
 from kizy.orchestrator.jobs.keys import KeyStore
+from kizy.orchestrator.server.rest.asgi import make_api
 from kizy.orchestrator.settings import Settings
 from PIL import Image
 

@@ -14,14 +14,14 @@ from kizy.core.errors import EngineError, KizyError
 from kizy.core.job import EndEvent, Job, StateEvent, now
 from kizy.core.picture_files import read_plan
 from kizy.core.request import GenerationRequest, TrainingRequest
-from kizy.orchestrator.client.remote import RemoteService
-from kizy.orchestrator.client.timing import Timing
 from kizy.orchestrator.jobs.database import Database
-from kizy.orchestrator.jobs.drawing import SavedInLedger
-from kizy.orchestrator.jobs.ledger import Ledger
+from kizy.orchestrator.jobs.recorder import Ledger
+from kizy.orchestrator.jobs.runs.drawing import SavedInLedger
+from kizy.orchestrator.jobs.service import Caller, QueueService
 from kizy.orchestrator.jobs.table import JobTable
-from kizy.orchestrator.jobs.uploads import Uploads
-from kizy.orchestrator.queue_service import Caller, QueueService
+from kizy.orchestrator.jobs.upload_table import Uploads
+from kizy.orchestrator.sdk.remote.service import RemoteService
+from kizy.orchestrator.sdk.remote.timeouts import Timing
 from kizy.orchestrator.service import JobChange, JobQuery, Service, Wish
 from kizy.orchestrator.storage.artifacts import ArtifactStore
 from kizy.orchestrator.storage.uploads import UploadStore

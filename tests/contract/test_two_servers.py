@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import requests
-from kizy.orchestrator.client.remote import RemoteService
+from kizy.orchestrator.sdk.remote.service import RemoteService
 from PIL import Image
 
 from benchmarks.fake_comfyui import CHECKPOINT, fakes

@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 LEFT_OUT = shutil.ignore_patterns(
-    ".*", "__pycache__", "*.egg-info", "build", "dist", "tests", "benchmarks", "docs", "venv"
+    ".*",
+    "__pycache__",
+    "*.egg-info",
+    "build",
+    "dist",
+    "tests",
+    "tools",
+    "benchmarks",
+    "docs",
+    "venv",
 )
 DATA = {".toml", ".json", ".safetensors", ".txt"}
 MAX_WEIGHTS = 64_000_000
@@ -107,7 +116,7 @@ def test_the_wheel_installs_and_runs(wheel: Path, tmp_path: Path) -> None:
     options = ("--no-deps", "--no-index", "--no-compile", "--disable-pip-version-check")
     run(sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(wheel))
     code = (
-        "import kizy.core, kizy.catalog.family as f\n"
+        "import kizy.core, kizy.catalog.families.family as f\n"
         "print(kizy.core.__file__, f.load_families().keys())"
     )
     printed = run(sys.executable, "-P", "-c", code, PYTHONPATH=str(target))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import EngineError, KizyError
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.events import Done, Notice, Preview
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import Done, Notice, Preview
 
 from .comfyui import FakeComfyUI
 from .comfyui_graphs import Compiled, new_id

@@ -12,8 +12,8 @@ from kizy.core.errors import CancelledError, KizyError
 from kizy.core.job import Event
 from kizy.core.plan import ModelFile, Plan, Reason
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.engines.base import Handle, SavedArtifacts
-from kizy.orchestrator.engines.record import Record, StartedJobs
+from kizy.orchestrator.backends.base import Handle, SavedArtifacts
+from kizy.orchestrator.backends.event_log import Record, StartedJobs
 from kizy.orchestrator.settings import Settings
 from kizy.orchestrator.storage.pictures import Pictures
 from PIL import Image

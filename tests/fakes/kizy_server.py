@@ -6,8 +6,8 @@ import threading
 from typing import Any
 from urllib.parse import urlsplit
 
-from kizy.orchestrator.api.running import ApiServer, listen_on, url_of
-from kizy.orchestrator.api.server import make_api
+from kizy.orchestrator.server.rest.asgi import make_api
+from kizy.orchestrator.server.rest.running import ApiServer, listen_on, url_of
 from kizy.orchestrator.settings import Settings
 
 WAIT = 20.0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from kizy.core.plan import Plan
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.mcp.over_stdio import serve_stdio
-from kizy.orchestrator.mcp.server import Terms
+from kizy.orchestrator.server.mcp.over_stdio import serve_stdio
+from kizy.orchestrator.server.mcp.protocol_server import Terms
 
 from tests.fakes.service import FakeService
 

@@ -1,4 +1,4 @@
-"""Stands in for `kizy.orchestrator.queue_service.QueueService`: all in memory, nothing drawn.
+"""Stands in for `kizy.orchestrator.jobs.service.QueueService`: all in memory, nothing drawn.
 
 What is accepted ends at once with plain pictures, unless the queue is held: then a test says what
 happens to each job. `raises` makes a method fail.

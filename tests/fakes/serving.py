@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
-from kizy.orchestrator.api.running import ApiServer, listen_on, url_of
-from kizy.orchestrator.api.server import make_api
+from kizy.orchestrator.server.rest.asgi import make_api
+from kizy.orchestrator.server.rest.running import ApiServer, listen_on, url_of
 
 WAIT = 20.0
 """Seconds after which a test that hangs fails."""

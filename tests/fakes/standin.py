@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kizy.orchestrator.engines.comfy import records
-from kizy.orchestrator.engines.comfy.installation import find_installation
-from kizy.orchestrator.engines.comfy.managed import Options
-from kizy.orchestrator.engines.comfy.process import Launch, Waits
-from kizy.orchestrator.engines.comfy.watch import Rules
+from kizy.orchestrator.backends.comfyui.launcher import server_records as records
+from kizy.orchestrator.backends.comfyui.launcher.installation import find_installation
+from kizy.orchestrator.backends.comfyui.launcher.managed_servers import Options
+from kizy.orchestrator.backends.comfyui.launcher.process import Launch, Waits
+from kizy.orchestrator.backends.comfyui.launcher.restart_rule import Rules
 
 STANDIN = Path(__file__).with_name("standin_comfyui")
 QUICK = Waits(ready=20.0, answer=2.0, poll=0.01, end=5.0, look=0.01, say=0.0)

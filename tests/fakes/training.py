@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from kizy.catalog.models import ModelEntry, find_model
+from kizy.catalog.index.models import ModelEntry, find_model
 from kizy.core.errors import KizyError
 from kizy.core.request import TrainingRequest
 from kizy.trainer.dataset import PICTURES, DataSet, Example

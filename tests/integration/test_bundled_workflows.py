@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import requests
-from kizy.orchestrator.templates.bundled import Bundled, bundled_workflows
-from kizy.orchestrator.templates.write_workflows import WORKFLOWS_FOLDER
+from kizy.tools.workflows.bundled import Bundled, bundled_workflows
+from kizy.tools.workflows.write_bundled import WORKFLOWS_FOLDER
 from PIL import Image, ImageDraw
 
 from tests.integration.front_end import CHROMIUM, FrontEnd, front_end

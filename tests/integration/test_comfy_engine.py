@@ -27,12 +27,12 @@ from kizy.core.picture_files import open_picture, read_plan
 from kizy.core.plan import DrawStage, EnlargeStage, Plan, SecondPassStage, Stage
 from kizy.core.request import Enlarge, GenerationRequest, StartPicture
 from kizy.orchestrator.app import App
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.events import Done
-from kizy.orchestrator.planner import ENLARGER
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import Done
+from kizy.orchestrator.backends.comfyui.workflows.compile import compile_plan
+from kizy.orchestrator.backends.comfyui.workflows.library import template_for
+from kizy.orchestrator.planning.planner import ENLARGER
 from kizy.orchestrator.settings import ServerSettings, Settings
-from kizy.orchestrator.templates.compile import compile_plan
-from kizy.orchestrator.templates.library import template_for
 from PIL import Image, ImageDraw, PngImagePlugin
 from safetensors.torch import save_file
 

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from kizy.core.comfyui_address import Address
 from kizy.core.job import Artifact, EndEvent, Event
 from kizy.core.plan import Plan
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.app import App
-from kizy.orchestrator.engines.base import Handle
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.engine import ComfyEngine, prompt_of
-from kizy.orchestrator.engines.comfy.pool import Pool
+from kizy.orchestrator.backends.base import Handle
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.run.backend import ComfyEngine, prompt_of
+from kizy.orchestrator.backends.comfyui.run.pool import Pool
 from kizy.orchestrator.settings import ServerSettings, Settings
 from kizy.orchestrator.storage.pictures import PictureFolder
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kizy.catalog.loras import read_lora
+from kizy.catalog.index.loras import read_lora
 from kizy.core.home import loras_folder
 from kizy.core.plan import ModelFile
 from kizy.core.request import TrainingRequest

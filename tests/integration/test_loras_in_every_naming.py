@@ -13,7 +13,7 @@ import pytest
 import torch
 from kizy.catalog.comfy_file import readable_file
 from kizy.catalog.comfy_form import ComfyForm, comfy_form
-from kizy.catalog.safetensors_header import Header, TensorInfo
+from kizy.catalog.formats.safetensors_header import Header, TensorInfo
 from safetensors.torch import save_file
 
 from tests.fakes.lora_files import STARTER

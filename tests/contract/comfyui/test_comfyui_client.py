@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import requests
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import CancelledError, EngineError
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.events import Done, Progress, Vanished
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import Done, Progress, Vanished
 from PIL import Image
 
 from tests.fakes.comfyui_graphs import (

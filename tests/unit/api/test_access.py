@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from kizy.orchestrator.api.access import is_loopback
 from kizy.orchestrator.jobs.keys import KeyStore
+from kizy.orchestrator.server.rest.auth import is_loopback
 from starlette.testclient import TestClient
 
 from tests.fakes.service import FakeService

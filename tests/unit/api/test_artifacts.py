@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from kizy.core.picture_files import read_plan
-from kizy.orchestrator.api.artifacts import disposition
-from kizy.orchestrator.api.thumbnails import Thumbnails
+from kizy.orchestrator.server.rest.artifact_routes import disposition
+from kizy.orchestrator.server.rest.thumbnails import Thumbnails
 from kizy.orchestrator.service import ArtifactFile
 from PIL import Image
 from starlette.testclient import TestClient

@@ -12,10 +12,10 @@ import pytest
 import requests
 from kizy.core.job import EndEvent, NoticeEvent, PreviewEvent, ProgressEvent, StateEvent
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.api.closing import Closing
-from kizy.orchestrator.api.events import EventStream, as_text
-from kizy.orchestrator.api.mailbox import Mailbox, listen
-from kizy.orchestrator.api.server import make_api
+from kizy.orchestrator.server.rest.asgi import make_api
+from kizy.orchestrator.server.rest.event_streams import EventStream, as_text
+from kizy.orchestrator.server.rest.mailbox import Mailbox, listen
+from kizy.orchestrator.server.rest.shutdown import Closing
 from kizy.orchestrator.service import Numbered
 from starlette.testclient import TestClient
 

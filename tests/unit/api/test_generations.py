@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import EngineError, StorageError, UnknownNameError
-from kizy.orchestrator.api.answers import without_paths
+from kizy.orchestrator.server.rest.responses import without_paths
 from starlette.testclient import TestClient
 
 from tests.fakes.service import FakeService

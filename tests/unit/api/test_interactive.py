@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pytest
-from kizy.orchestrator.api import interactive
 from kizy.orchestrator.jobs.keys import KeyStore
+from kizy.orchestrator.server.rest import interactive
 from starlette.testclient import TestClient
 
 from tests.fakes.service import FakeService

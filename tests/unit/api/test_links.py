@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from kizy.orchestrator.api.links import FileLinks
 from kizy.orchestrator.jobs.database import Database, sqlite_url
 from kizy.orchestrator.jobs.keys import KeyStore
 from kizy.orchestrator.jobs.link_secret import link_secret
+from kizy.orchestrator.server.rest.signed_links import FileLinks
 from starlette.testclient import TestClient
 
 from tests.fakes.service import FakeService

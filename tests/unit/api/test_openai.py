@@ -16,8 +16,8 @@ import pytest
 import requests
 from kizy.core.errors import EngineError, UnknownNameError
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.api.openai import convert_mask
-from kizy.orchestrator.api.server import make_api
+from kizy.orchestrator.server.rest.asgi import make_api
+from kizy.orchestrator.server.rest.openai_routes import convert_mask
 from PIL import Image
 from starlette.testclient import TestClient
 

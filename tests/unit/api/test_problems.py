@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kizy.core.errors import CODES, StorageError
-from kizy.orchestrator.api.problems import STATUS, status_of
+from kizy.orchestrator.server.rest.problems import STATUS, status_of
 from starlette.testclient import TestClient
 
 from tests.fakes.service import FakeService

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from kizy.core.errors import InputError
-from kizy.orchestrator.api.patience import HeadInTime
-from kizy.orchestrator.api.running import ApiServer, listen_on, url_of
-from kizy.orchestrator.api.server import Part, make_api
 from kizy.orchestrator.jobs.keys import KeyStore
+from kizy.orchestrator.server.rest.asgi import Part, make_api
+from kizy.orchestrator.server.rest.header_timeout import HeadInTime
+from kizy.orchestrator.server.rest.running import ApiServer, listen_on, url_of
 from kizy.orchestrator.settings import ServeSettings, Settings
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from kizy.core.home import cache_folder
-from kizy.orchestrator.api.limits import Intake, Pace
-from kizy.orchestrator.api.problems import Refused
+from kizy.orchestrator.server.rest.body_limit import Intake, Pace
+from kizy.orchestrator.server.rest.problems import Refused
 from kizy.orchestrator.settings import ServeSettings, Settings
 from starlette.testclient import TestClient
 

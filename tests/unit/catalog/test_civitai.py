@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kizy.catalog.civitai import (
+from kizy.catalog.downloads.civitai import (
     Civitai,
     Reference,
     civitai_hub,
     civitai_key,
     parse_reference,
 )
-from kizy.catalog.hub import Caller, Hub
+from kizy.catalog.downloads.hub import Caller, Hub
 from kizy.core.errors import CancelledError, HubError, InputError, KizyError, UnknownNameError
 
 from tests.fakes.model_hub import FakeModelHub

@@ -9,7 +9,7 @@ import pytest
 import torch
 from kizy.catalog.comfy_file import name_there, readable_file
 from kizy.catalog.comfy_form import ComfyForm, comfy_form
-from kizy.catalog.safetensors_header import Header, TensorInfo, read_header
+from kizy.catalog.formats.safetensors_header import Header, TensorInfo, read_header
 from safetensors.torch import load_file, save_file
 
 from tests.fakes.lora_files import (

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.download import Progress, download, safe_name
-from kizy.catalog.facts import RemoteFile
-from kizy.catalog.hub import Caller, Hub
-from kizy.catalog.partial import partial
+from kizy.catalog.downloads.download import Progress, download, safe_name
+from kizy.catalog.downloads.hub import Caller, Hub
+from kizy.catalog.downloads.partial import partial
+from kizy.catalog.formats.published_facts import RemoteFile
 from kizy.core.errors import CancelledError, KizyError, StorageError
 
 from tests.fakes.model_hub import FakeModelHub

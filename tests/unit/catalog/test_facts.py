@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kizy.catalog.civitai_words import family_of_base, licence_in_words
-from kizy.catalog.descriptions import recommended_weight, text_of_html
-from kizy.catalog.facts import Facts, from_civitai
+from kizy.catalog.formats.published_facts import Facts, from_civitai
+from kizy.catalog.words.civitai_words import family_of_base, licence_in_words
+from kizy.catalog.words.descriptions import recommended_weight, text_of_html
 
 from tests.fakes.model_hub_answers import civitai_file, civitai_model, civitai_version, digest
 

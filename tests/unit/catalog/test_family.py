@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from kizy.catalog.family import FAMILIES_FOLDER, Family, family, load_families
+from kizy.catalog.families.family import FAMILIES_FOLDER, Family, family, load_families
 from kizy.core.errors import UnknownNameError
 from pydantic import ValidationError
 

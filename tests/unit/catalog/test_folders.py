@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kizy.catalog.folders import comfyui_lora_folders, extra_paths, lora_folders
+from kizy.catalog.index.folders import comfyui_lora_folders, extra_paths, lora_folders
 
 
 def write(path: Path, text: str) -> Path:

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from kizy.catalog import hashes
-from kizy.catalog.hashes import (
+from kizy.catalog.index import hashes
+from kizy.catalog.index.hashes import (
     KEPT_FROM,
     file_sha256,
     known_model_sha256,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.getting import accept, look_up
-from kizy.catalog.hub import Caller
-from kizy.catalog.huggingface import HuggingFace, Place, parse_place
-from kizy.catalog.offer import make_offer
+from kizy.catalog.downloads.getting import accept, look_up
+from kizy.catalog.downloads.hub import Caller
+from kizy.catalog.downloads.huggingface import HuggingFace, Place, parse_place
+from kizy.catalog.downloads.offer import make_offer
 from kizy.core.errors import InputError, KizyError
 
 from tests.fakes.model_hub import FakeModelHub

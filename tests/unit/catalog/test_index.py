@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kizy.catalog.facts import Facts
-from kizy.catalog.folders import LoraFolder
-from kizy.catalog.index import FileRecord, Index
-from kizy.catalog.scan import ScanProgress
+from kizy.catalog.formats.published_facts import Facts
+from kizy.catalog.index.folders import LoraFolder
+from kizy.catalog.index.lora_index import FileRecord, Index
+from kizy.catalog.index.scan import ScanProgress
 
 MODULE = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 SD15 = {f"{MODULE}.lora_down.weight": (8, 768), f"{MODULE}.lora_up.weight": (320, 8)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kizy.catalog.languages import in_english
+from kizy.catalog.words.languages import in_english
 
 
 def test_a_language_without_a_list_of_small_words_is_read_all_the_same() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from kizy.catalog.lookup import Listed, Names, is_path, short_name
+from kizy.catalog.index.name_lookup import Listed, Names, is_path, short_name
 from kizy.core.errors import InputError
 
 

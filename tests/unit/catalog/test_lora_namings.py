@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kizy.catalog.family import load_families
-from kizy.catalog.lora_names import layers, parts
-from kizy.catalog.reading import Reader, Reading
-from kizy.catalog.recognize import decide, judge
-from kizy.catalog.safetensors_header import Header, TensorInfo
+from kizy.catalog.families.family import load_families
+from kizy.catalog.formats.lora_names import layers, parts
+from kizy.catalog.formats.lora_reader import Reader, Reading
+from kizy.catalog.formats.recognize import decide, judge
+from kizy.catalog.formats.safetensors_header import Header, TensorInfo
 
 from tests.fakes.lora_files import (
     AURA,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kizy.catalog.lora_tags import lora_lines, lora_tags, written
-from kizy.catalog.select import Named
+from kizy.catalog.search.lora_tags import lora_lines, lora_tags, written
+from kizy.catalog.search.select import Named
 from kizy.core.errors import InputError
 
 

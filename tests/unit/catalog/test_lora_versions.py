@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from kizy.catalog.card import Card
-from kizy.catalog.library import Library, Scope
-from kizy.catalog.lora_lookup import version
-from kizy.catalog.select import Named, select
+from kizy.catalog.index.lora_lookup import version
+from kizy.catalog.search.search_index import Library, Scope
+from kizy.catalog.search.select import Named, select
 from kizy.core.errors import InputError
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from kizy.catalog.loras import file_sha256, find_lora, list_loras, triggers
+from kizy.catalog.index.loras import file_sha256, find_lora, list_loras, triggers
 from kizy.core.errors import ModelFileError, UnknownNameError
 
 MODULE = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"

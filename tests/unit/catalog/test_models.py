@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.diffusers_folder import check_model_folder
-from kizy.catalog.models import find_model, list_models, look_through
+from kizy.catalog.formats.diffusers_folder import check_model_folder
+from kizy.catalog.index.models import find_model, list_models, look_through
 from kizy.core.errors import KizyError, ModelFileError, UnknownNameError
 
 SD15_CHECKPOINT = {

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.civitai import Civitai
-from kizy.catalog.family import load_families
-from kizy.catalog.getting import accept, find_offer
-from kizy.catalog.hub import Caller, Hub
-from kizy.catalog.offer import Folders, Machine, Offer, in_bytes, memory_fit
+from kizy.catalog.downloads.civitai import Civitai
+from kizy.catalog.downloads.getting import accept, find_offer
+from kizy.catalog.downloads.hub import Caller, Hub
+from kizy.catalog.downloads.offer import Folders, Machine, Offer, in_bytes, memory_fit
+from kizy.catalog.families.family import load_families
 from kizy.core.errors import KizyError
 
 from tests.fakes.model_hub import FakeModelHub

@@ -7,8 +7,8 @@ import struct
 from pathlib import Path
 
 import pytest
-from kizy.catalog.reading import Reader, Reading
-from kizy.catalog.training_words import triggers, words_of
+from kizy.catalog.formats.lora_reader import Reader, Reading
+from kizy.catalog.formats.training_metadata import triggers, words_of
 from kizy.core.errors import ModelFileError
 
 MODULE = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"

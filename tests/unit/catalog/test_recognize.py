@@ -4,9 +4,9 @@ import struct
 from pathlib import Path
 
 import pytest
-from kizy.catalog.family import load_families
-from kizy.catalog.recognize import checkpoint_family, lora_family, lora_modules
-from kizy.catalog.safetensors_header import Header, TensorInfo, read_header
+from kizy.catalog.families.family import load_families
+from kizy.catalog.formats.recognize import checkpoint_family, lora_family, lora_modules
+from kizy.catalog.formats.safetensors_header import Header, TensorInfo, read_header
 
 Shapes = dict[str, tuple[int, ...]]
 

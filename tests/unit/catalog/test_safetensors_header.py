@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.safetensors_header import read_header, read_scalar
+from kizy.catalog.formats.safetensors_header import read_header, read_scalar
 from kizy.core.errors import KizyError, ModelFileError, UnknownNameError
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from kizy.catalog.card import Card
-from kizy.catalog.card_words import trigger_phrases
-from kizy.catalog.select import Choice, Library, Named, Scope, select
+from kizy.catalog.search.select import Choice, Library, Named, Scope, select
+from kizy.catalog.words.card_words import trigger_phrases
 
 
 def card(name: str, **facts: Any) -> Card:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from kizy.catalog import concepts
+from kizy.catalog.words import concepts
 
 
 def test_there_is_a_vector_for_each_term_and_each_everyday_wish() -> None:

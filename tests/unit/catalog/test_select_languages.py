@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kizy.catalog.languages import LANGUAGES, language_of
-from kizy.catalog.wish import parse_wish
+from kizy.catalog.search.parsed_prompt import parse_wish
+from kizy.catalog.words.languages import LANGUAGES, language_of
 
 
 @pytest.mark.parametrize(

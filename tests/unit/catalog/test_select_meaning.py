@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from kizy.catalog.card import Card
-from kizy.catalog.evidence import BY_MEANING
-from kizy.catalog.rerank import Reranker, numbers_in
-from kizy.catalog.select import Library, select
+from kizy.catalog.search.evidence import BY_MEANING
+from kizy.catalog.search.rerank import Reranker, numbers_in
+from kizy.catalog.search.select import Library, select
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ def reranked(address: str, prompt: str = "a fox") -> Any:
 
 def first_numbered(number: int) -> str:
     """The card that is the number-th (from 1) without a second opinion."""
-    from kizy.catalog.library import Scope
-    from kizy.catalog.select import judge
-    from kizy.catalog.wish import parse_wish
+    from kizy.catalog.search.parsed_prompt import parse_wish
+    from kizy.catalog.search.search_index import Scope
+    from kizy.catalog.search.select import judge
 
     library = Library.of(FOXES)
     found = judge(parse_wish("a fox"), library, "sdxl", library.allowed(Scope()), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kizy.catalog.card import Card
-from kizy.catalog.select_model import select_model
+from kizy.catalog.search.select_model import select_model
 
 
 def model(name: str, family: str | None, **facts: Any) -> Card:

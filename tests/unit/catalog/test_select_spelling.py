@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from kizy.catalog.card import Card
-from kizy.catalog.library import Library
-from kizy.catalog.spelling import respelled
+from kizy.catalog.search.search_index import Library
+from kizy.catalog.search.spelling import respelled
 
 LIBRARY = Library.of(
     [

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from kizy.catalog import glossary
 from kizy.catalog.card import Card
-from kizy.catalog.card_words import card_texts, describe
-from kizy.catalog.wish import parse_wish
-from kizy.catalog.words import clean_name, rarity, stem, version_of, words
+from kizy.catalog.search.parsed_prompt import parse_wish
+from kizy.catalog.words import glossary
+from kizy.catalog.words.card_words import card_texts, describe
+from kizy.catalog.words.word_forms import clean_name, rarity, stem, version_of, words
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_gouache_is_no_watercolor() -> None:
 
 
 def test_every_term_has_a_name_of_its_own() -> None:
-    from kizy.catalog.art_words import TERMS
+    from kizy.catalog.words.art_words import TERMS
 
     assert len({term.name for term in TERMS}) == len(TERMS)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.facts import Facts
-from kizy.catalog.sidecars import MAX_SIDECAR, read_sidecars, sidecar_names
+from kizy.catalog.formats.published_facts import Facts
+from kizy.catalog.formats.sidecars import MAX_SIDECAR, read_sidecars, sidecar_names
 
 A1111 = "ink.json"
 LORA_MANAGER = "ink.metadata.json"

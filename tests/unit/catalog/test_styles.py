@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from kizy.catalog.family import load_families
-from kizy.catalog.styles import STYLES, Style, find_style, style_in_prompt, styles_of
+from kizy.catalog.families.family import load_families
+from kizy.catalog.families.styles import STYLES, Style, find_style, style_in_prompt, styles_of
 from kizy.core.errors import UnknownNameError
 
 

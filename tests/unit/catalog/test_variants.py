@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from kizy.catalog.family import Family, load_families
-from kizy.catalog.recognize import checkpoint_family, lora_family, variant_of
-from kizy.catalog.safetensors_header import Header, TensorInfo
+from kizy.catalog.families.family import Family, load_families
+from kizy.catalog.formats.recognize import checkpoint_family, lora_family, variant_of
+from kizy.catalog.formats.safetensors_header import Header, TensorInfo
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 from kizy import language
-from kizy.catalog.meanings import why_by_words
+from kizy.catalog.index.meanings import why_by_words
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kizy.catalog.civitai import Civitai
-from kizy.catalog.hub import Caller, Hub
+from kizy.catalog.downloads.civitai import Civitai
+from kizy.catalog.downloads.hub import Caller, Hub
 from kizy.core.errors import KizyError
 from kizy.orchestrator.cli import add as page
 from kizy.orchestrator.settings import load_settings

@@ -10,7 +10,7 @@ import pytest
 from kizy.core.errors import InputError
 from kizy.core.picture_files import open_picture, png_bytes, read_plan
 from kizy.core.plan import ImproveStage
-from kizy.orchestrator.cli import improving
+from kizy.orchestrator.cli import improve as improving
 from PIL import Image, ImageDraw
 
 from tests.fakes.drawer import plan_of

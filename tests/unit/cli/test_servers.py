@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from kizy.core.errors import EngineError
+from kizy.orchestrator.backends.comfyui.launcher.installation import find_installation
+from kizy.orchestrator.backends.comfyui.launcher.process import ComfyProcess, Launch, Waits
 from kizy.orchestrator.cli import servers as page
 from kizy.orchestrator.cli.comfy import grown
 from kizy.orchestrator.cli.failures import exit_status_of
 from kizy.orchestrator.cli.main import app
-from kizy.orchestrator.engines.comfy.installation import find_installation
-from kizy.orchestrator.engines.comfy.process import ComfyProcess, Launch, Waits
 
 STANDIN = Path(__file__).parents[2] / "fakes" / "standin_comfyui"
 QUICK = Waits(ready=20.0, answer=2.0, poll=0.01, end=5.0, look=0.01)

@@ -15,7 +15,7 @@ from kizy.core.errors import CancelledError, EngineError
 from kizy.core.picture_files import png_bytes, read_plan
 from kizy.core.plan import InputPicture, PlannedStart
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.cli import there
+from kizy.orchestrator.cli import draw_remote as there
 from PIL import Image
 from rich.console import Console
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from kizy.core.job import Job
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.client.remote import RemoteService
-from kizy.orchestrator.client.timing import Timing
+from kizy.orchestrator.sdk.remote.service import RemoteService
+from kizy.orchestrator.sdk.remote.timeouts import Timing
 
 from tests.fakes.kizy_server import KizyServer
 from tests.fakes.kizy_stub import Answers, KizyStub

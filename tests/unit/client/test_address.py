@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kizy.core.errors import InputError
-from kizy.orchestrator.client.address import is_here, own_place, place
+from kizy.orchestrator.sdk.remote.server_address import is_here, own_place, place
 from kizy.orchestrator.settings import ServeSettings
 
 

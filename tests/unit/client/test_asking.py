@@ -8,7 +8,7 @@ import pytest
 from kizy.core.errors import CancelledError, EngineError, InputError, KizyError
 from kizy.core.job import ErrorInfo, Job
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.client.asking import accepted, require_success
+from kizy.orchestrator.sdk.remote.outcomes import accepted, require_success
 from kizy.orchestrator.service import Wish
 
 from tests.fakes.service import FakeService

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 from kizy.core.errors import EngineError, InputError
-from kizy.orchestrator.client.connect import configured_server, connected
+from kizy.orchestrator.sdk.remote.connect import configured_server, connected
 from kizy.orchestrator.settings import Settings
 
 from tests.fakes.kizy_server import KizyServer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from kizy.core.errors import EngineError, UnknownNameError
-from kizy.orchestrator.client.remote import RemoteService
+from kizy.orchestrator.sdk.remote.service import RemoteService
 
 from tests.fakes.kizy_stub import Answers, Asked, KizyStub, Reply, problem
 

@@ -12,7 +12,7 @@ import pytest
 from kizy.core.errors import EngineError, InputError, UnknownNameError
 from kizy.core.job import EndEvent, JobEvent, StateEvent
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.client.remote import RemoteService
+from kizy.orchestrator.sdk.remote.service import RemoteService
 from kizy.orchestrator.service import Numbered
 
 from tests.fakes.kizy_server import KizyServer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from kizy.core.errors import StorageError, UnknownNameError
-from kizy.orchestrator.client.forms import FilePart, Form, already_open, on_disk
+from kizy.orchestrator.sdk.remote.multipart import FilePart, Form, already_open, on_disk
 
 
 def parts(form: Form) -> list[tuple[str | None, str | None, bytes]]:

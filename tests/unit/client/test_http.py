@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from kizy.core.errors import EngineError, InputError, KizyError, UnknownNameError
 from kizy.core.request import GenerationRequest, TrainingRequest
-from kizy.orchestrator.api.server import make_api
-from kizy.orchestrator.client.remote import RemoteService
-from kizy.orchestrator.client.timing import Timing
+from kizy.orchestrator.sdk.remote.service import RemoteService
+from kizy.orchestrator.sdk.remote.timeouts import Timing
+from kizy.orchestrator.server.rest.asgi import make_api
 from kizy.orchestrator.service import JobChange, JobQuery, Wish
 from kizy.orchestrator.settings import Settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kizy.core.errors import UnknownNameError
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.client.inputs import (
+from kizy.orchestrator.sdk.remote.send_inputs import (
     is_id,
     local_file,
     sent_name,

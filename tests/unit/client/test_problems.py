@@ -8,7 +8,7 @@ import pytest
 from kizy.core import errors
 from kizy.core.errors import CODES, EngineError, InputError, StorageError, UnknownNameError
 from kizy.core.job import ErrorInfo
-from kizy.orchestrator.client.problems import AwayError, Place, error_of, refused
+from kizy.orchestrator.sdk.remote.problems import AwayError, Place, error_of, refused
 
 PLACE = Place("http://draw.example.org", "secret-key")
 

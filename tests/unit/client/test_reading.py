@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kizy.core.job import EndEvent, PreviewEvent, ProgressEvent, StateEvent
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.client.reading import (
+from kizy.orchestrator.sdk.remote.reading import (
     UnreadableError,
     read,
     read_all,

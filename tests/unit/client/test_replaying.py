@@ -19,7 +19,7 @@ from kizy.core.plan import (
 )
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.app import App
-from kizy.orchestrator.client.replaying import differences, request_of
+from kizy.orchestrator.sdk.remote.replay import differences, request_of
 
 from tests.fakes.draws import plan_of
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kizy.orchestrator.client.sse import MAX_EVENT, Message, Reader
+from kizy.orchestrator.sdk.remote.sse import MAX_EVENT, Message, Reader
 
 STREAM = (
     "\ufeffevent: state\ndata: {}\n\n"

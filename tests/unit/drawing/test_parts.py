@@ -11,8 +11,8 @@ from kizy.core.errors import CancelledError, InputError
 from kizy.drawing import masks, memory
 from kizy.drawing.cache import ModelCache
 from kizy.drawing.cancel import CancelToken
-from kizy.drawing.meter import Meter
 from kizy.drawing.preview import SIDE, preview_picture
+from kizy.drawing.progress import Meter
 from kizy.drawing.schedulers import ZERO_SNR_SAMPLERS, make_scheduler, sampler_names
 from kizy.starter.architecture import SCHEDULER_CONFIG, alphas_and_sigmas
 from PIL import Image, ImageDraw

@@ -190,7 +190,7 @@ def test_a_network_takes_any_multiple_of_32(network) -> None:
 
 def test_the_finder_of_drawn_faces_is_the_one_that_was_trained() -> None:
     torch = pytest.importorskip("torch")
-    from kizy.starter.train_faces import Finder
+    from kizy.tools.starter.train_faces import Finder
 
     model = Finder().eval()
     x = np.random.default_rng(0).integers(0, 256, (3, 64, 96)).astype(np.float32)

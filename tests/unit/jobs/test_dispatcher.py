@@ -10,7 +10,7 @@ import pytest
 from kizy.core.errors import EngineError
 from kizy.core.job import ProgressEvent
 from kizy.core.request import TrainingRequest
-from kizy.orchestrator.jobs import watched
+from kizy.orchestrator.jobs import watched_thread as watched
 from kizy.orchestrator.jobs.dispatcher import Dispatcher
 
 from tests.waiting import wait_for
@@ -175,7 +175,7 @@ def test_a_stop_that_hangs_holds_up_no_other_job(made_in_file: Any, wish: Wished
 def test_a_run_that_breaks_gives_its_place_back(
     made_in_file: Any, wish: Wished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kizy.orchestrator.jobs.drawing import DrawingRun
+    from kizy.orchestrator.jobs.runs.drawing import DrawingRun
 
     service = made_in_file()
     run, broken = DrawingRun.run, threading.Event()

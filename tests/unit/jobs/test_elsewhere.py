@@ -11,8 +11,8 @@ import pytest
 from kizy.core.job import EndEvent, NoticeEvent
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.jobs.database import Database, events
-from kizy.orchestrator.jobs.elsewhere import OVERLAP, Elsewhere
-from kizy.orchestrator.jobs.ledger import Ledger
+from kizy.orchestrator.jobs.event_poller import OVERLAP, Elsewhere
+from kizy.orchestrator.jobs.recorder import Ledger
 from kizy.orchestrator.jobs.table import JobTable, NewJob
 from kizy.orchestrator.service import Numbered
 from kizy.orchestrator.storage.artifacts import ArtifactStore

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.jobs.database import Database
-from kizy.orchestrator.jobs.estimate import Durations
+from kizy.orchestrator.jobs.durations import Durations
 
 from tests.fakes.draws import plan_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kizy.orchestrator.jobs.line import Waiting, first_ready, in_order, starts_in
+from kizy.orchestrator.jobs.schedule import Waiting, first_ready, in_order, starts_in
 
 
 def one(job_id: str, **values: Any) -> Waiting:

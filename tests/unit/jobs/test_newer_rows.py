@@ -171,7 +171,7 @@ def test_a_duration_in_a_form_of_a_newer_version_is_passed_over(
 def test_elsewhere_a_newer_event_stops_nobody_from_hearing_the_next(
     made_in_file: Any, wish: Wished
 ) -> None:
-    from kizy.orchestrator.jobs.elsewhere import Elsewhere
+    from kizy.orchestrator.jobs.event_poller import Elsewhere
 
     service = made_in_file()
     service.pause(True)

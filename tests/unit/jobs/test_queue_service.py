@@ -165,7 +165,7 @@ def test_a_job_that_failed_can_be_tried_again(made: Any, wish: Wished) -> None:
 def test_what_is_not_the_jobs_fault_is_tried_again_by_itself(
     made: Any, wish: Wished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kizy.orchestrator.jobs import carrying
+    from kizy.orchestrator.jobs.runs import base as carrying
 
     monkeypatch.setattr(carrying, "REST_SECONDS", (0.01,))
     service = made()
@@ -193,7 +193,7 @@ def test_a_plans_notices_are_those_of_its_job_from_the_beginning(made: Any, wish
 
 
 def test_tries_come_to_an_end(made: Any, wish: Wished, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kizy.orchestrator.jobs import carrying
+    from kizy.orchestrator.jobs.runs import base as carrying
 
     monkeypatch.setattr(carrying, "REST_SECONDS", (0.01,))
     service = made(jobs={"attempts": 2})

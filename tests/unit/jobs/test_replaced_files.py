@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from kizy.catalog import hashes
-from kizy.catalog.hashes import file_sha256, model_sha256
+from kizy.catalog.index import hashes
+from kizy.catalog.index.hashes import file_sha256, model_sha256
 from kizy.core.job import Job
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.app import App
-from kizy.orchestrator.queue_service import QueueService, local_service
+from kizy.orchestrator.jobs.service import QueueService, local_service
 from kizy.orchestrator.settings import ServerSettings, Settings
 from safetensors.torch import load_file, save_file
 

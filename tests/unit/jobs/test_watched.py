@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from kizy.orchestrator.jobs.watched import WatchedThread
+from kizy.orchestrator.jobs.watched_thread import WatchedThread
 
 from tests.waiting import wait_for
 

@@ -15,7 +15,7 @@ from typing import Any
 import anyio
 import pytest
 from kizy.core.job import Job
-from kizy.orchestrator.mcp.server import Terms, make_server
+from kizy.orchestrator.server.mcp.protocol_server import Terms, make_server
 from mcp import Client, types
 from PIL import Image
 

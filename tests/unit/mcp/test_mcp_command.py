@@ -15,9 +15,9 @@ import anyio
 import httpx2
 import pytest
 import requests
-from kizy.orchestrator.api.links import FileLinks
-from kizy.orchestrator.api.server import make_api
 from kizy.orchestrator.cli import serve
+from kizy.orchestrator.server.rest.asgi import make_api
+from kizy.orchestrator.server.rest.signed_links import FileLinks
 from kizy.orchestrator.settings import Settings
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client

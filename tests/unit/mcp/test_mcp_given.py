@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from kizy.core.picture_files import png_bytes
 from kizy.core.plan import ModelFile, Plan, PlannedLora
-from kizy.orchestrator.mcp.given import MAX_INLINE
-from kizy.orchestrator.mcp.server import Terms
+from kizy.orchestrator.server.mcp.inputs import MAX_INLINE
+from kizy.orchestrator.server.mcp.protocol_server import Terms
 from PIL import Image
 
 Speak = Callable[..., None]

@@ -14,8 +14,8 @@ import httpx2
 import pytest
 import requests
 from kizy.core.surrogates import whole
-from kizy.orchestrator.mcp.over_http import LOCAL, MAX_BODY, make_http_app, standalone
-from kizy.orchestrator.mcp.server import Terms
+from kizy.orchestrator.server.mcp.over_http import LOCAL, MAX_BODY, make_http_app, standalone
+from kizy.orchestrator.server.mcp.protocol_server import Terms
 from mcp import Client, types
 from mcp.client.streamable_http import streamable_http_client
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import InputError
-from kizy.orchestrator.mcp.arguments import (
+from kizy.orchestrator.server.mcp.arguments import (
     Edit,
     FindLoras,
     Generate,

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from kizy.orchestrator.cli.main import app
-from kizy.orchestrator.mcp.arguments import MAX_WAIT
-from kizy.orchestrator.mcp.given import MAX_INLINE
-from kizy.orchestrator.mcp.shown import MAX_SHOWN, MAX_SIDE
-from kizy.orchestrator.mcp.tools import TOOLS
+from kizy.orchestrator.server.mcp.arguments import MAX_WAIT
+from kizy.orchestrator.server.mcp.inputs import MAX_INLINE
+from kizy.orchestrator.server.mcp.shown import MAX_SHOWN, MAX_SIDE
+from kizy.orchestrator.server.mcp.tools import TOOLS
 from typer.main import get_command
 
 Speak = Callable[..., None]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kizy.core.picture_files import read_plan
-from kizy.orchestrator.mcp.places import Addresses, PicturesHere
-from kizy.orchestrator.mcp.server import Terms
+from kizy.orchestrator.server.mcp.artifact_locations import Addresses, PicturesHere
+from kizy.orchestrator.server.mcp.protocol_server import Terms
 
 Speak = Callable[..., None]
 

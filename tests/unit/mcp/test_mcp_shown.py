@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kizy.orchestrator.mcp.shown import MAX_MESSAGE, MAX_SHOWN, MAX_SIDE, for_message
+from kizy.orchestrator.server.mcp.shown import MAX_MESSAGE, MAX_SHOWN, MAX_SIDE, for_message
 from PIL import Image, PngImagePlugin
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from kizy.core.errors import EngineError
-from kizy.orchestrator.mcp.tools import TOOLS
+from kizy.orchestrator.server.mcp.tools import TOOLS
 from mcp.shared.exceptions import MCPError
 
 Speak = Callable[..., None]

@@ -9,8 +9,8 @@ import anyio
 from kizy.core.errors import EngineError, UnknownNameError
 from kizy.core.job import Job
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.mcp.server import Terms
-from kizy.orchestrator.mcp.waiting import Progress
+from kizy.orchestrator.server.mcp.follow_job import Progress
+from kizy.orchestrator.server.mcp.protocol_server import Terms
 
 Speak = Callable[..., None]
 SHORT = Terms(patience=0.03)

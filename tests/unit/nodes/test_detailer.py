@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kizy.catalog.safetensors_header import read_header
+from kizy.catalog.formats.safetensors_header import read_header
 from kizy.starter.checkpoint import STARTER_FILE
 
 FAKES = Path(__file__).parents[2] / "fakes"

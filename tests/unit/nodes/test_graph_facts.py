@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from kizy.catalog.card import Card
-from kizy.catalog.select import Picked
+from kizy.catalog.search.select import Picked
 from kizy.core.plan import DrawStage, ImproveStage
 from kizy.nodes import records
 from kizy.nodes.graph_facts import plan_of

@@ -277,7 +277,7 @@ def test_another_model_gets_the_words_as_they_are(
 def test_threads_that_come_at_once_get_one_engine_shelf_and_side(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kizy.orchestrator.engines import embedded
+    from kizy.orchestrator.backends import embedded
 
     made: list[object] = []
 

@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 import torch
-from kizy.catalog.family import family
-from kizy.catalog.hashes import file_sha256, tensors_sha256
-from kizy.catalog.models import ModelEntry
+from kizy.catalog.families.family import family
+from kizy.catalog.index.hashes import file_sha256, tensors_sha256
+from kizy.catalog.index.models import ModelEntry
 from kizy.core.errors import EngineError, InputError, ModelFileError, UnknownNameError
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.comfy_offer import ComfyOffer, Server
-from kizy.orchestrator.embedded_offer import EmbeddedOffer
-from kizy.orchestrator.engines.comfy.lora_sending import PACK_NODE
-from kizy.orchestrator.engines.comfy.model_files import FileStamp
-from kizy.orchestrator.engines.comfy.models import entry
-from kizy.orchestrator.server_loras import server_cards
+from kizy.orchestrator.backends.comfyui.protocol.listed_models import entry
+from kizy.orchestrator.backends.comfyui.protocol.lora_upload import PACK_NODE
+from kizy.orchestrator.backends.comfyui.protocol.model_files import FileStamp
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
+from kizy.orchestrator.planning.comfyui_offer import ComfyOffer, Server
+from kizy.orchestrator.planning.embedded_offer import EmbeddedOffer
+from kizy.orchestrator.planning.server_loras import server_cards
 from kizy.orchestrator.settings import Settings
 from kizy.orchestrator.shelf import Shelf
-from kizy.orchestrator.templates.server import ServerFacts
 
 from tests.fakes.comfyui import recorded_object_info
 from tests.unit.drawing.builders import save_kohya_lora

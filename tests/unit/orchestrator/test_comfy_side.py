@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import EngineError
+from kizy.orchestrator.backends.comfyui.launcher import users
 from kizy.orchestrator.comfy_side import ComfySide
-from kizy.orchestrator.engines.comfy import users
-from kizy.orchestrator.engines.comfy.address import Address
 from kizy.orchestrator.planning.inventory import OLD
 from kizy.orchestrator.settings import ComfyuiSettings, Settings
 from kizy.orchestrator.shelf import Shelf

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from kizy.core.errors import EngineError
 from kizy.core.job import EndEvent, Event
-from kizy.orchestrator.engines.base import Handle
-from kizy.orchestrator.engines.embedded import EmbeddedEngine
+from kizy.orchestrator.backends.base import Handle
+from kizy.orchestrator.backends.embedded import EmbeddedEngine
 from kizy.orchestrator.storage.pictures import PictureFolder
 
 from tests.fakes.drawer import WAIT, FakeDrawer, plan_of

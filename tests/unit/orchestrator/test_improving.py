@@ -11,7 +11,7 @@ from kizy.core.errors import PictureError, UnknownNameError
 from kizy.core.picture_files import png_bytes
 from kizy.core.plan import ModelFile, Plan, PlannedLora
 from kizy.core.request import GenerationRequest, parse_request
-from kizy.orchestrator.improving import as_drawn, improvements, improving, told_by
+from kizy.orchestrator.planning.improve_request import as_drawn, improvements, improving, told_by
 from PIL import Image
 
 from tests.fakes.draws import plan_of

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import EngineError
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator import listings
 from kizy.orchestrator.app import App
 from kizy.orchestrator.comfy_side import ComfySide
-from kizy.orchestrator.engines.comfy.address import Address
+from kizy.orchestrator.jobs import listings
 from kizy.orchestrator.planning import inventory
 from kizy.orchestrator.settings import ComfyuiSettings, ServerSettings, Settings
 from kizy.orchestrator.shelf import Shelf

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import UnknownNameError
-from kizy.orchestrator import listings
 from kizy.orchestrator.app import App
+from kizy.orchestrator.jobs import listings
 from kizy.orchestrator.settings import ServerSettings, Settings
 
 from tests.fakes.comfyui import FakeComfyUI

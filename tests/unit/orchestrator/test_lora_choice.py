@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import torch
 from kizy.catalog.card import Card
-from kizy.catalog.hashes import file_sha256
-from kizy.catalog.models import ModelEntry
+from kizy.catalog.index.hashes import file_sha256
+from kizy.catalog.index.models import ModelEntry
 from kizy.core.errors import InputError, ModelFileError, UnknownNameError
 from kizy.core.picture_files import parameters_text
 from kizy.core.request import GenerationRequest, LoraChoice
 from kizy.orchestrator.app import App
-from kizy.orchestrator.lora_choice import Reach, choose, may_pick, named_in
-from kizy.orchestrator.planner import LoraChoices
 from kizy.orchestrator.planning import lora_fit
+from kizy.orchestrator.planning.loras import Reach, choose, may_pick, named_in
+from kizy.orchestrator.planning.planner import LoraChoices
 from kizy.orchestrator.planning.resolve import resolve, without_tags
-from kizy.orchestrator.server_loras import keys_on
+from kizy.orchestrator.planning.server_loras import keys_on
 from kizy.orchestrator.settings import Settings
 from kizy.orchestrator.shelf import Shelf
 from safetensors.torch import load_file, save_file

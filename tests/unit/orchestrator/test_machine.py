@@ -6,7 +6,7 @@ import importlib.metadata
 from pathlib import Path
 
 import pytest
-from kizy.orchestrator import machine
+from kizy.orchestrator.planning import machine
 
 MEBIBYTE = machine.MEBIBYTE
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.family import family
-from kizy.catalog.models import ModelEntry
+from kizy.catalog.families.family import family
+from kizy.catalog.index.models import ModelEntry
 from kizy.core.errors import KizyError
 from kizy.core.request import GenerationRequest
 from kizy.orchestrator.app import App
+from kizy.orchestrator.backends.comfyui.protocol.listed_models import entry
 from kizy.orchestrator.comfy_side import ComfySide
-from kizy.orchestrator.engines.comfy.models import entry
 from kizy.orchestrator.planning.models import Available, pick, starter_can
 from kizy.orchestrator.settings import ServerSettings, Settings
 

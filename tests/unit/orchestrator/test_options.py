@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kizy.catalog.family import load_families
-from kizy.catalog.models import ModelEntry
+from kizy.catalog.families.family import load_families
+from kizy.catalog.index.models import ModelEntry
 from kizy.core.errors import InputError
 from kizy.core.plan import InputPicture, ModelFile, Plan
 from kizy.core.request import GenerationRequest, parse_request
-from kizy.orchestrator.planner import (
+from kizy.orchestrator.planning.no_effect import steps_for
+from kizy.orchestrator.planning.planner import (
     ENLARGER,
     Choices,
     ChosenLora,
@@ -19,7 +20,6 @@ from kizy.orchestrator.planner import (
     PictureFacts,
     make_plan,
 )
-from kizy.orchestrator.planning.no_effect import steps_for
 
 FAMILIES = sorted(load_families())
 ENGINES = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kizy.catalog.family import family
-from kizy.catalog.models import ModelEntry
-from kizy.catalog.styles import find_style
+from kizy.catalog.families.family import family
+from kizy.catalog.families.styles import find_style
+from kizy.catalog.index.models import ModelEntry
 from kizy.core.errors import InputError, PictureError
 from kizy.core.plan import EnlargeStage, InputPicture, ModelFile, Plan, SecondPassStage
 from kizy.core.request import GenerationRequest, parse_request
-from kizy.orchestrator.planner import (
+from kizy.orchestrator.planning.planner import (
     DEFAULT_MASKED_STRENGTH,
     DEFAULT_STRENGTH,
     ENLARGER,

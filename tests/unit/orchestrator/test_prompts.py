@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kizy.catalog.family import family
-from kizy.catalog.styles import find_style
+from kizy.catalog.families.family import family
+from kizy.catalog.families.styles import find_style
 from kizy.core.errors import InputError
 from kizy.core.plan import Reason
 from kizy.language.chunks import rows

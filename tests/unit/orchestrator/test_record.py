@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from kizy.core.errors import EngineError
 from kizy.core.plan import ModelFile, Plan
-from kizy.orchestrator.engines.record import Record, StartedJobs
+from kizy.orchestrator.backends.event_log import Record, StartedJobs
 
 PLAN = Plan(
     request_prompt="a fox",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.loras import file_sha256
+from kizy.catalog.index.loras import file_sha256
 from kizy.core.errors import KizyError
 from kizy.core.picture_files import png_bytes
 from kizy.core.plan import InputPicture, ModelFile, Plan, PlannedLora, PlannedStart

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kizy.catalog.index import Index
-from kizy.catalog.library import Scope
-from kizy.catalog.select import Named
+from kizy.catalog.index.lora_index import Index
+from kizy.catalog.search.search_index import Scope
+from kizy.catalog.search.select import Named
 from kizy.orchestrator import shelf as module
 from kizy.orchestrator import shelf_worker
-from kizy.orchestrator.engines.comfy.records import OwnerLock
+from kizy.orchestrator.backends.comfyui.launcher.server_records import OwnerLock
 from kizy.orchestrator.settings import LorasSettings, Settings
 from kizy.orchestrator.shelf import (
     MARK,
@@ -313,7 +313,7 @@ def test_without_the_runtime_no_meaning_is_promised(ink: Path, by_words: None) -
 
 
 def test_what_a_service_says_of_a_download_is_known_at_once(ink: Path) -> None:
-    from kizy.catalog.facts import Facts
+    from kizy.catalog.formats.published_facts import Facts
     from kizy.core.files import sha256_of
 
     mine = shelf()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from kizy.catalog.family import family, load_families
+from kizy.catalog.families.family import family, load_families
 from kizy.core.errors import InputError
 from kizy.core.request import Enlarge
 from kizy.imaging.enlarge import MAX_FACTOR
-from kizy.orchestrator.sizes import MAX_AREA_FACTOR, Size, kept_size, parse_size, plan_size
+from kizy.orchestrator.planning.sizes import MAX_AREA_FACTOR, Size, kept_size, parse_size, plan_size
 
 STARTER, SD15, SDXL = family("starter"), family("sd15"), family("sdxl")
 WORDS = ("square", "portrait", "landscape", "wide", "tall")

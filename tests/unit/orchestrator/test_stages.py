@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kizy.catalog.family import family
-from kizy.catalog.models import ModelEntry
+from kizy.catalog.families.family import family
+from kizy.catalog.index.models import ModelEntry
 from kizy.core.errors import InputError, PictureError
 from kizy.core.plan import DrawStage, EnlargeStage, ImproveStage, InputPicture, ModelFile, Plan
 from kizy.core.request import GenerationRequest, parse_request
-from kizy.orchestrator.planner import (
+from kizy.orchestrator.planning.planner import (
     ENLARGER,
     Choices,
     ChosenLora,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kizy.core.errors import KizyError, PictureError, StorageError
 from kizy.core.picture_files import read_plan
-from kizy.orchestrator.planner import PictureFacts
+from kizy.core.plan import PictureFacts
 from kizy.orchestrator.storage.inputs import InputFolder
 from kizy.orchestrator.storage.pictures import MAX_WORDS, PictureFolder, file_names, slug
 from PIL import Image

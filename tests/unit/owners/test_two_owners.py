@@ -11,14 +11,14 @@ from typing import Any
 
 import anyio
 import pytest
-from kizy.catalog.models import named_model
+from kizy.catalog.index.models import named_model
 from kizy.core.errors import KizyError
 from kizy.core.job import JobArtifactEvent, StateEvent
 from kizy.core.picture_files import png_bytes
 from kizy.core.plan import ModelFile, PlannedLora
 from kizy.core.request import GenerationRequest
-from kizy.orchestrator.mcp.server import Terms, make_server
-from kizy.orchestrator.mcp.tools import TOOLS
+from kizy.orchestrator.server.mcp.protocol_server import Terms, make_server
+from kizy.orchestrator.server.mcp.tools import TOOLS
 from mcp import Client, types
 from PIL import Image
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kizy.core.errors import InputError
 from kizy.core.request import Enlarge, GenerationRequest, Improve, LoraChoice, TrainingRequest
-from kizy.orchestrator.sdk import wishes
+from kizy.orchestrator.sdk import arguments as wishes
 
 
 def upload(name: str, data: Any) -> str:

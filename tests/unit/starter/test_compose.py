@@ -6,10 +6,10 @@ import random
 
 import numpy as np
 import pytest
-from kizy.starter.compose import INK, STYLE_WORDS, Composer, dressed, shrink
 from kizy.starter.concepts import COLORS, STYLES
-from kizy.starter.latents import STILL_LAYOUT
-from kizy.starter.renders import Glyph, Renders
+from kizy.tools.starter.compose import INK, STYLE_WORDS, Composer, dressed, shrink
+from kizy.tools.starter.latents import STILL_LAYOUT
+from kizy.tools.starter.renders import Glyph, Renders
 from PIL import Image
 
 SIDE = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from kizy.catalog.styles import styles_of
+from kizy.catalog.families.styles import styles_of
 from kizy.starter.concepts import COLORS, STYLES, concepts, taught
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from kizy.starter import checkpoint
 from kizy.starter.architecture import build_autoencoder
-from kizy.starter.compose import Composer
 from kizy.starter.concepts import COLORS, STYLES
-from kizy.starter.latents import (
+from kizy.tools.starter.compose import Composer
+from kizy.tools.starter.latents import (
     ALL_SHARDS,
     PAIRS,
     ROUND,
@@ -28,8 +28,8 @@ from kizy.starter.latents import (
     shard_content,
     shard_file,
 )
-from kizy.starter.renders import Glyph, Renders
-from kizy.starter.runs import load_tensors
+from kizy.tools.starter.renders import Glyph, Renders
+from kizy.tools.starter.runs import load_tensors
 
 LABELS = ("lemon", "rose")
 

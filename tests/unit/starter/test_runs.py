@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from kizy.starter.runs import Ema, Run, cosine, load_tensors, save_tensors  # noqa: E402
+from kizy.tools.starter.runs import Ema, Run, cosine, load_tensors, save_tensors  # noqa: E402
 
 STEPS = 12
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from kizy.imaging.enlarge import load_enlarger
-from kizy.starter import checkpoint, renders, train, train_enlarger
+from kizy.starter import checkpoint
 from kizy.starter.concepts import COLORS, STYLES, taught
-from kizy.starter.renders import Glyph, Renders, is_held_out
-from kizy.starter.runs import load_tensors, save_tensors
-from kizy.starter.train_autoencoder import AutoencoderSettings
-from kizy.starter.train_enlarger import EnlargerSettings
-from kizy.starter.train_unet import UNetSettings
+from kizy.tools.starter import renders, train, train_enlarger
+from kizy.tools.starter.renders import Glyph, Renders, is_held_out
+from kizy.tools.starter.runs import load_tensors, save_tensors
+from kizy.tools.starter.train_autoencoder import AutoencoderSettings
+from kizy.tools.starter.train_enlarger import EnlargerSettings
+from kizy.tools.starter.train_unet import UNetSettings
 
 LISTED = sorted(taught(everyday_only=True))[:2]
 HIDDEN = next(name for name in (f"thing {i}" for i in range(1000)) if is_held_out(name))

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from kizy.language import encode
-from kizy.starter import train_unet
-from kizy.starter.latents import Latents
-from kizy.starter.runs import load_tensors
-from kizy.starter.train_unet import UNetSettings, train
+from kizy.tools.starter import train_unet
+from kizy.tools.starter.latents import Latents
+from kizy.tools.starter.runs import load_tensors
+from kizy.tools.starter.train_unet import UNetSettings, train
 
 
 def two_pictures(height: int = 16, width: int = 16) -> Latents:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kizy.catalog.models import find_model
+from kizy.catalog.index.models import find_model
 from kizy.core.errors import InputError, UnknownNameError
 from kizy.trainer.base_choice import choose_base, find_parts
 from kizy.trainer.memory import GIB

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kizy.catalog.loras import read_lora
+from kizy.catalog.index.loras import read_lora
 from kizy.core import launch
 from kizy.core.plan import Plan
 from kizy.drawing.drawer import Drawer

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.loras import read_lora
-from kizy.catalog.safetensors_header import read_header
+from kizy.catalog.formats.safetensors_header import read_header
+from kizy.catalog.index.loras import read_lora
 from kizy.core.plan import ModelFile
 from kizy.trainer import supervise
 from kizy.trainer.dataset import PICTURES, DataSet

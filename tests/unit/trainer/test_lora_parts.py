@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from kizy.catalog.folders import LoraFolder
-from kizy.catalog.index import Index
-from kizy.catalog.loras import read_lora
+from kizy.catalog.index.folders import LoraFolder
+from kizy.catalog.index.lora_index import Index
+from kizy.catalog.index.loras import read_lora
 from kizy.core.errors import ModelFileError
 from kizy.core.home import loras_folder
 from kizy.trainer import dataset

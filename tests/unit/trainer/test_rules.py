@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kizy.catalog.family import load_families
+from kizy.catalog.families.family import load_families
 from kizy.core.errors import InputError
 from kizy.core.plan import ModelFile
 from kizy.trainer.memory import Machine

@@ -6,14 +6,14 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from kizy.core.comfyui_address import Address
 from kizy.core.job import EndEvent, Event
 from kizy.core.plan import ModelFile, Plan
-from kizy.orchestrator.engines.base import Handle
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.engine import ComfyEngine
-from kizy.orchestrator.engines.comfy.pool import Pool, PoolTiming
-from kizy.orchestrator.engines.comfy.timing import Timing
+from kizy.orchestrator.backends.base import Handle
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.timeouts import Timing
+from kizy.orchestrator.backends.comfyui.run.backend import ComfyEngine
+from kizy.orchestrator.backends.comfyui.run.pool import Pool, PoolTiming
 from kizy.orchestrator.storage.pictures import PictureFolder
 
 from tests.fakes.comfyui import FakeComfyUI

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.timing import Timing
+from kizy.core.comfyui_address import Address
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.timeouts import Timing
 
 from tests.fakes.comfyui import FakeComfyUI
 from tests.fakes.comfyui_following import Following

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from kizy.core.comfyui_address import Address, same_place
 from kizy.core.errors import InputError
-from kizy.orchestrator.engines.comfy.address import Address, same_place
 
 
 @pytest.mark.parametrize(

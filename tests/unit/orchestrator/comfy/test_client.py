@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import EngineError
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.events import Done
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import Done
 
 from tests.fakes.comfyui import FakeComfyUI
 from tests.fakes.comfyui_following import done_of, draw_outputs, refusal_of

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import EngineError, StorageError
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.events import OutputFile
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import OutputFile
 from PIL import Image
 
 from tests.fakes.comfyui import FakeComfyUI

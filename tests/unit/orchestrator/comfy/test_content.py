@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import EngineError
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.content import CONTENT_INPUT, loaded, marked
-from kizy.orchestrator.engines.comfy.model_files import FileStamp, stamps
-from kizy.orchestrator.templates.compile import Compiled
+from kizy.orchestrator.backends.comfyui.content import CONTENT_INPUT, loaded, marked
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.model_files import FileStamp, stamps
+from kizy.orchestrator.backends.comfyui.workflows.compile import Compiled
 
 from tests.fakes.comfyui import FakeComfyUI
 

@@ -7,10 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import UnknownNameError
-from kizy.orchestrator.engines.comfy import pids, records
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.discover import HERE, discover, find_server, start_options
+from kizy.orchestrator.backends.comfyui.launcher import pids
+from kizy.orchestrator.backends.comfyui.launcher import server_records as records
+from kizy.orchestrator.backends.comfyui.launcher.discover import (
+    HERE,
+    discover,
+    find_server,
+    start_options,
+)
 from kizy.orchestrator.settings import Settings, load_settings
 
 STUDIO = '[[servers]]\nname = "Studio"\nurl = "https://gpu.example.org"\nkey = "secret"\n'

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.picture_files import read_plan
 from kizy.core.plan import ImproveStage, InputPicture, ModelFile, Plan, PlannedStart
-from kizy.orchestrator.engines.base import Handle
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.engine import ComfyEngine, part_of, prompt_of
-from kizy.orchestrator.engines.comfy.pool import Pool
+from kizy.orchestrator.backends.base import Handle
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.run.backend import ComfyEngine, part_of, prompt_of
+from kizy.orchestrator.backends.comfyui.run.pool import Pool
 from kizy.orchestrator.storage.pictures import PictureFolder
 from PIL import Image
 
@@ -254,8 +254,8 @@ def test_a_server_that_comes_back_is_told_to_drop_what_moved_away(
 
 
 def _graph(plan: Plan, client: ComfyClient) -> Any:
-    from kizy.orchestrator.templates.compile import compile_plan
-    from kizy.orchestrator.templates.library import template_for
+    from kizy.orchestrator.backends.comfyui.workflows.compile import compile_plan
+    from kizy.orchestrator.backends.comfyui.workflows.library import template_for
 
     facts = client.facts()
     return compile_plan(plan, template_for(plan, facts), facts).graph

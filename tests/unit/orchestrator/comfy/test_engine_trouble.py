@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import CancelledError, EngineError
-from kizy.orchestrator.engines.base import Handle
-from kizy.orchestrator.engines.comfy.engine import ComfyEngine, prompt_of
-from kizy.orchestrator.engines.comfy.pool import Pool
-from kizy.orchestrator.engines.comfy.saved import SavedPictures
+from kizy.orchestrator.backends.base import Handle
+from kizy.orchestrator.backends.comfyui.run.backend import ComfyEngine, prompt_of
+from kizy.orchestrator.backends.comfyui.run.pool import Pool
+from kizy.orchestrator.backends.comfyui.run.saved_pictures import SavedPictures
 from kizy.orchestrator.storage.pictures import PictureFolder
 
 from tests.fakes.comfyui import FakeComfyUI

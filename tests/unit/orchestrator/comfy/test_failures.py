@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kizy.catalog.family import SourceFile
-from kizy.orchestrator.engines.comfy.failures import Context, failed_job, refused_graph
+from kizy.catalog.families.family import SourceFile
+from kizy.orchestrator.backends.comfyui.protocol.failures import Context, failed_job, refused_graph
 
 from tests.fakes.comfyui_graphs import drawing_graph, node
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.orchestrator.engines.comfy.graphs import OWN_INPUT, is_of_another, saving_anew
+from kizy.orchestrator.backends.comfyui.protocol.graphs import OWN_INPUT, is_of_another, saving_anew
 from PIL import Image
 
 from tests.fakes.comfyui import FakeComfyUI

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from kizy.core.errors import InputError, PictureError
 from kizy.core.plan import InputPicture, ModelFile, Plan, PlannedMask, PlannedStart
-from kizy.orchestrator.engines.comfy.finish import as_png, finished, plain_picture
+from kizy.orchestrator.backends.comfyui.run.transfers import as_png, finished, plain_picture
 from PIL import Image
 
 

@@ -7,10 +7,15 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from kizy.orchestrator.engines.comfy import listener as listener_module
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.events import Done, Notice, Preview, Progress
+from kizy.core.comfyui_address import Address
+from kizy.orchestrator.backends.comfyui.protocol import listener as listener_module
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import (
+    Done,
+    Notice,
+    Preview,
+    Progress,
+)
 from PIL import Image
 
 from tests.fakes.comfyui import FakeComfyUI

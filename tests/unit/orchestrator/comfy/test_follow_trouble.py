@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import CancelledError, EngineError
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.events import Done, Vanished
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import Done, Vanished
 
 from tests.fakes.comfyui import FakeComfyUI
 from tests.fakes.comfyui_faults import PATIENCE

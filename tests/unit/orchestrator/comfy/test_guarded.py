@@ -9,12 +9,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import KizyError
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.discover import HERE, answers_as_comfyui, find_server
-from kizy.orchestrator.engines.comfy.events import OutputFile
-from kizy.orchestrator.engines.comfy.timing import Timing
+from kizy.orchestrator.backends.comfyui.launcher.discover import (
+    HERE,
+    answers_as_comfyui,
+    find_server,
+)
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import OutputFile
+from kizy.orchestrator.backends.comfyui.protocol.timeouts import Timing
 from kizy.orchestrator.settings import ServerSettings, Settings
 
 from tests.fakes.comfyui import FakeComfyUI

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import EngineError
-from kizy.orchestrator.engines.comfy import http as http_module
-from kizy.orchestrator.engines.comfy import reach
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.events import Done, OutputFile
-from kizy.orchestrator.engines.comfy.http import Http
-from kizy.orchestrator.engines.comfy.timing import Timing
+from kizy.orchestrator.backends.comfyui.protocol import connection_errors as reach
+from kizy.orchestrator.backends.comfyui.protocol import http as http_module
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import Done, OutputFile
+from kizy.orchestrator.backends.comfyui.protocol.http import Http
+from kizy.orchestrator.backends.comfyui.protocol.timeouts import Timing
 
 from tests.fakes.comfyui import FakeComfyUI
 from tests.fakes.comfyui_graphs import new_id, picture

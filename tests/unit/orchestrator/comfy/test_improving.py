@@ -19,7 +19,7 @@ from kizy.core.plan import (
     PlannedStart,
 )
 from kizy.imaging.areas import mask_areas
-from kizy.orchestrator.engines.comfy.improving import in_parts
+from kizy.orchestrator.backends.comfyui.run.detail import in_parts
 from PIL import Image, ImageDraw
 
 from tests.fakes.drawer import plan_of

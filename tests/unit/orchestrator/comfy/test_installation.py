@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import EngineError, InputError
-from kizy.orchestrator.engines.comfy.extra_paths import PACK, quoted, write_extra_paths
-from kizy.orchestrator.engines.comfy.installation import (
+from kizy.orchestrator.backends.comfyui.launcher.extra_paths import PACK, quoted, write_extra_paths
+from kizy.orchestrator.backends.comfyui.launcher.installation import (
     custom_nodes_folder,
     default_interpreter,
     devices,

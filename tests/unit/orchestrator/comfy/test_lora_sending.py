@@ -7,8 +7,13 @@ from pathlib import Path
 import torch
 from kizy.catalog.comfy_file import name_there
 from kizy.core.plan import ModelFile, Plan, PlannedLora
-from kizy.orchestrator.engines.comfy.lora_sending import PACK_NODE, as_if_sent, missing, send
-from kizy.orchestrator.templates.server import ServerFacts
+from kizy.orchestrator.backends.comfyui.protocol.lora_upload import (
+    PACK_NODE,
+    as_if_sent,
+    missing,
+    send,
+)
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
 from safetensors.torch import load_file, save_file
 
 from tests.fakes.drawer import plan_of

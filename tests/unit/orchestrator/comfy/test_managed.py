@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import EngineError, KizyError
-from kizy.orchestrator.engines.comfy import pids, process, records, supervise, users
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.managed import ManagedServers, Options
-from kizy.orchestrator.engines.comfy.process import (
+from kizy.orchestrator.backends.comfyui.launcher import pids, process, users
+from kizy.orchestrator.backends.comfyui.launcher import server_records as records
+from kizy.orchestrator.backends.comfyui.launcher import supervisor as supervise
+from kizy.orchestrator.backends.comfyui.launcher.managed_servers import ManagedServers, Options
+from kizy.orchestrator.backends.comfyui.launcher.process import (
     ComfyProcess,
     port_is_free,
 )
-from kizy.orchestrator.engines.comfy.users import User
+from kizy.orchestrator.backends.comfyui.launcher.users import User
 
 from tests.fakes.standin import LIMIT, QUICK, SOON, Standin, launch, pid_of, until
 

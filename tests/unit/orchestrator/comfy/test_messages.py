@@ -7,7 +7,7 @@ import random
 import struct
 
 import pytest
-from kizy.orchestrator.engines.comfy import messages as m
+from kizy.orchestrator.backends.comfyui.protocol import messages as m
 
 
 def text(kind: str, **data: object) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kizy.catalog.family import load_families
-from kizy.orchestrator.engines.comfy.models import family_of
+from kizy.catalog.families.family import load_families
+from kizy.orchestrator.backends.comfyui.protocol.listed_models import family_of
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kizy.orchestrator.engines.comfy.events import OutputFile
-from kizy.orchestrator.engines.comfy.outputs import ending_of, files_of
+from kizy.orchestrator.backends.comfyui.protocol.client_events import OutputFile
+from kizy.orchestrator.backends.comfyui.protocol.outputs import ending_of, files_of
 
 
 def file(name: str, **more: Any) -> dict[str, Any]:

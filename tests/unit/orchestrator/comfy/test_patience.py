@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kizy.orchestrator.engines.comfy.patience import Patience
-from kizy.orchestrator.engines.comfy.timing import Timing
+from kizy.orchestrator.backends.comfyui.protocol.stall_detector import Patience
+from kizy.orchestrator.backends.comfyui.protocol.timeouts import Timing
 
 TIMING = Timing(stuck_idle=10, stuck_running=100, stuck_node=1000, stuck_behind=5000)
 

@@ -8,10 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import CancelledError, EngineError, KizyError
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.choice import Candidate, Rest, Seconds, is_servers_fault, pick
-from kizy.orchestrator.engines.comfy.pool import Needs, Pool, PoolTiming
+from kizy.orchestrator.backends.comfyui.run.pool import Needs, Pool, PoolTiming
+from kizy.orchestrator.backends.comfyui.run.server_choice import (
+    Candidate,
+    Rest,
+    Seconds,
+    is_servers_fault,
+    pick,
+)
 
 WAIT = 20.0
 AWAY = EngineError("server_unreachable", "Nothing answers at b.")

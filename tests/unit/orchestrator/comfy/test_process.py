@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from kizy.core.errors import EngineError
-from kizy.orchestrator.engines.comfy import pids, process
-from kizy.orchestrator.engines.comfy.process import (
+from kizy.orchestrator.backends.comfyui.launcher import pids, process
+from kizy.orchestrator.backends.comfyui.launcher.process import (
     ComfyProcess,
     Waits,
     last_lines,

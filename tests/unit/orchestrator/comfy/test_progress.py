@@ -7,10 +7,10 @@ import random
 from pathlib import Path
 
 import pytest
-from kizy.orchestrator.engines.comfy import messages as m
-from kizy.orchestrator.engines.comfy.costs import CostBook, cost_key, picture_size
-from kizy.orchestrator.engines.comfy.events import Progress
-from kizy.orchestrator.engines.comfy.progress import Tracker
+from kizy.orchestrator.backends.comfyui.protocol import messages as m
+from kizy.orchestrator.backends.comfyui.protocol.client_events import Progress
+from kizy.orchestrator.backends.comfyui.protocol.node_costs import CostBook, cost_key, picture_size
+from kizy.orchestrator.backends.comfyui.protocol.node_progress import Tracker
 
 from tests.fakes.comfyui_graphs import Compiled, drawing, drawing_graph, node
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import EngineError
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.events import Done, Notice, Preview
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import Done, Notice, Preview
 
 from tests.fakes.comfyui import FakeComfyUI
 from tests.fakes.comfyui_following import draw

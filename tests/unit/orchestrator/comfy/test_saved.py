@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from kizy.core.job import Artifact
-from kizy.orchestrator.engines.comfy import saved as module
-from kizy.orchestrator.engines.comfy.saved import SavedPictures
+from kizy.orchestrator.backends.comfyui.run import saved_pictures as module
+from kizy.orchestrator.backends.comfyui.run.saved_pictures import SavedPictures
 
 from tests.unit.orchestrator.comfy.builders import plan_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kizy.core.errors import CancelledError, EngineError
-from kizy.orchestrator.engines.comfy.client import MAX_STOPPING, ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client import MAX_STOPPING, ComfyClient
 
 from tests.fakes.comfyui import FakeComfyUI
 from tests.fakes.comfyui_following import done_of

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kizy.core.comfyui_address import Address
 from kizy.core.errors import CancelledError
-from kizy.orchestrator.engines.comfy.address import Address
-from kizy.orchestrator.engines.comfy.client import ComfyClient
-from kizy.orchestrator.engines.comfy.engine import ComfyEngine
-from kizy.orchestrator.engines.comfy.events import Done, Vanished
-from kizy.orchestrator.engines.comfy.pool import Pool
+from kizy.orchestrator.backends.comfyui.protocol.client import ComfyClient
+from kizy.orchestrator.backends.comfyui.protocol.client_events import Done, Vanished
+from kizy.orchestrator.backends.comfyui.run.backend import ComfyEngine
+from kizy.orchestrator.backends.comfyui.run.pool import Pool
 from kizy.orchestrator.storage.pictures import PictureFolder
 
 from tests.fakes.comfyui import FakeComfyUI

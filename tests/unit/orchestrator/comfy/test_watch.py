@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kizy.orchestrator.engines.comfy.watch import Rules, Watch
+from kizy.orchestrator.backends.comfyui.launcher.restart_rule import Rules, Watch
 
 # When it is restarted: told the time
 

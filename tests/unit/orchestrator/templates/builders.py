@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from kizy.core.plan import EnlargeStage, ModelFile, Plan, SecondPassStage
-from kizy.orchestrator.templates.compile import Compiled, compile_plan
-from kizy.orchestrator.templates.library import template_for
-from kizy.orchestrator.templates.server import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.compile import Compiled, compile_plan
+from kizy.orchestrator.backends.comfyui.workflows.library import template_for
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
 
 MakePlan = Callable[..., Plan]
 ServerWith = Callable[..., ServerFacts]

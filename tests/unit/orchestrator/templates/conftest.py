@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.family import family
+from kizy.catalog.families.family import family
 from kizy.core.plan import (
     InputPicture,
     ModelFile,
@@ -19,7 +19,7 @@ from kizy.core.plan import (
     PlannedMask,
     PlannedStart,
 )
-from kizy.orchestrator.templates.server import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
 
 OBJECT_INFO = Path(__file__).parents[3] / "data" / "object_info.json"
 

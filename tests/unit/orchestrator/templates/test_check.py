@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from kizy.core.plan import Plan
-from kizy.orchestrator.templates.check import problems
-from kizy.orchestrator.templates.compile import compile_plan
-from kizy.orchestrator.templates.library import template_for
-from kizy.orchestrator.templates.server import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.compile import compile_plan
+from kizy.orchestrator.backends.comfyui.workflows.library import template_for
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.validate import problems
 
 Graph = dict[str, dict[str, Any]]
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kizy.catalog.family import load_families
+from kizy.catalog.families.family import load_families
 from kizy.core.errors import EngineError, InputError
 from kizy.core.plan import (
     DrawStage,
     ModelFile,
 )
-from kizy.orchestrator.templates.check import problems
-from kizy.orchestrator.templates.compile import compile_plan
-from kizy.orchestrator.templates.library import load_templates
-from kizy.orchestrator.templates.server import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.compile import compile_plan
+from kizy.orchestrator.backends.comfyui.workflows.library import load_templates
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.validate import problems
 
 from tests.unit.orchestrator.templates.builders import (
     ENLARGE,

@@ -15,9 +15,9 @@ from kizy.core.plan import (
     ModelFile,
     PlannedStart,
 )
-from kizy.orchestrator.templates.compile import drawn_steps
-from kizy.orchestrator.templates.mask_fragment import softness
-from kizy.orchestrator.templates.server import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.compile import drawn_steps
+from kizy.orchestrator.backends.comfyui.workflows.mask_fragment import softness
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
 
 from tests.unit.orchestrator.templates.builders import (
     ENLARGE,

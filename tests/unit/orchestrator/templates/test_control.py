@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from kizy.catalog.family import family
+from kizy.catalog.families.family import family
 from kizy.core.errors import EngineError, InputError
-from kizy.orchestrator.templates.control import ControlFile, control_file
-from kizy.orchestrator.templates.server import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.control import ControlFile, control_file
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
 
 ServerWith = Callable[..., ServerFacts]
 

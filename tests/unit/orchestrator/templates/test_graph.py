@@ -3,9 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kizy.orchestrator.templates.graph import Graph
-from kizy.orchestrator.templates.node_types import MODEL_FOLDERS, NODE_TYPES
-from kizy.orchestrator.templates.server import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.graph import Graph
+from kizy.orchestrator.backends.comfyui.workflows.node_types import MODEL_FOLDERS, NODE_TYPES
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
 
 
 def loader(graph: Graph) -> Any:

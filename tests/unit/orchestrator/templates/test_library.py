@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from kizy.core.errors import EngineError, InputError, UnknownNameError
 from kizy.core.plan import ModelFile, Plan
-from kizy.orchestrator.templates.library import template_for
-from kizy.orchestrator.templates.server import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.library import template_for
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
 
 MakePlan = Callable[..., Plan]
 ServerWith = Callable[..., ServerFacts]

@@ -4,8 +4,14 @@ from collections.abc import Callable
 
 import pytest
 from kizy.core.errors import InputError
-from kizy.orchestrator.templates.names import enlarger_name, find_name, first_of, stem, words
-from kizy.orchestrator.templates.server import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.file_names import (
+    enlarger_name,
+    find_name,
+    first_of,
+    stem,
+    words,
+)
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
 
 LISTED = ("SDXL\\Juggernaut.safetensors", "SDXL\\base.safetensors", "sd15/base.ckpt", "top.sft")
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 from kizy.core.errors import EngineError
-from kizy.orchestrator.templates.library import fragment, load_templates
-from kizy.orchestrator.templates.splice import Assembly
+from kizy.orchestrator.backends.comfyui.workflows.library import fragment, load_templates
+from kizy.orchestrator.backends.comfyui.workflows.splice import Assembly
 
 
 def begin() -> Assembly:

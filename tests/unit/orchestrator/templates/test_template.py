@@ -8,9 +8,9 @@ from typing import Any, get_args
 import jsonschema
 import pytest
 from kizy.core.errors import EngineError
-from kizy.orchestrator.templates.graph import PORT_KINDS
-from kizy.orchestrator.templates.library import API_FOLDER, load_templates
-from kizy.orchestrator.templates.template import (
+from kizy.orchestrator.backends.comfyui.workflows.graph import PORT_KINDS
+from kizy.orchestrator.backends.comfyui.workflows.library import API_FOLDER, load_templates
+from kizy.orchestrator.backends.comfyui.workflows.template import (
     SCHEMA_FILE,
     Port,
     Template,
@@ -19,7 +19,7 @@ from kizy.orchestrator.templates.template import (
     schema_json,
     template_json,
 )
-from kizy.orchestrator.templates.write import files
+from kizy.tools.workflows.write_templates import files
 
 SDXL = API_FOLDER / "sdxl-checkpoint.json"
 ALL = sorted(API_FOLDER.glob("*.json"))
@@ -33,7 +33,7 @@ def test_the_files_are_what_the_script_writes() -> None:
     wanted = files()
     assert {path for path in wanted if path != SCHEMA_FILE} == set(ALL)
     stale = [path.name for path, text in wanted.items() if path.read_text("utf-8") != text]
-    assert stale == [], "run python -m kizy.orchestrator.templates.write"
+    assert stale == [], "run python -m kizy.tools.workflows.write_templates"
 
 
 def test_the_schema_is_up_to_date() -> None:

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from kizy.catalog.family import SourceFile
-from kizy.orchestrator.templates.bundled import bundled_workflows
-from kizy.orchestrator.templates.check import problems
-from kizy.orchestrator.templates.graph import Graph
-from kizy.orchestrator.templates.layout import FRAME_TITLE, PADDING, TITLE, Box, arrange
-from kizy.orchestrator.templates.node_types import MODEL_FOLDERS, NODE_TYPES
-from kizy.orchestrator.templates.server import ServerFacts
-from kizy.orchestrator.templates.ui_format import Note, ui_workflow, widget_values
-from kizy.orchestrator.templates.write_workflows import WORKFLOWS_FOLDER, files
+from kizy.catalog.families.family import SourceFile
+from kizy.orchestrator.backends.comfyui.workflows.graph import Graph
+from kizy.orchestrator.backends.comfyui.workflows.node_types import MODEL_FOLDERS, NODE_TYPES
+from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
+from kizy.orchestrator.backends.comfyui.workflows.validate import problems
+from kizy.tools.workflows.bundled import bundled_workflows
+from kizy.tools.workflows.layout import FRAME_TITLE, PADDING, TITLE, Box, arrange
+from kizy.tools.workflows.ui_format import Note, ui_workflow, widget_values
+from kizy.tools.workflows.write_bundled import WORKFLOWS_FOLDER, files
 from PIL import Image
 
 BUNDLED = {work.name: work for work in bundled_workflows()}
@@ -94,7 +94,7 @@ def test_the_files_are_what_the_script_writes() -> None:
     wanted = files()
     assert set(wanted) == set(WORKFLOWS_FOLDER.glob("*.json"))
     stale = [path.name for path, text in wanted.items() if path.read_text("utf-8") != text]
-    assert stale == [], "run python -m kizy.orchestrator.templates.write_workflows"
+    assert stale == [], "run python -m kizy.tools.workflows.write_bundled"
 
 
 def test_the_ten_are_there_with_a_thumbnail_each() -> None:

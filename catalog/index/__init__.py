@@ -1,0 +1,1 @@
+"""What lies on this machine: scanned, read and kept in one index file."""

@@ -1,0 +1,1 @@
+"""From a sentence to LoRAs and a model: parsed prompt, evidence, choice, reasons."""

@@ -1,0 +1,1 @@
+"""Finding ComfyUI servers, and starting those of this machine."""

@@ -1,0 +1,1 @@
+"""Speaking with one ComfyUI server: HTTP, WebSocket, messages, errors."""

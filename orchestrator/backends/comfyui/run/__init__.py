@@ -1,0 +1,1 @@
+"""Drawing Plans on ComfyUI servers."""

@@ -1,0 +1,1 @@
+"""The trainer as this deployment's settings have it."""

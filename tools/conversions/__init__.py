@@ -1,0 +1,1 @@
+"""Converts the weights of other projects into those that the package holds."""
