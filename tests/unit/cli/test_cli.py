@@ -287,8 +287,14 @@ def test_settings_that_are_wrong_are_told_in_words(run: Run, home: Path) -> None
     assert "kizy.toml" in words and "Kizy made a mistake" not in words
 
 
-def test_a_prompt_that_is_no_utf8_is_refused(run: Run, out: Path) -> None:
-    assert_refused(run("generate", "a \udcff fox", "--out", out, *QUICK), "request_invalid", out)
+def test_bytes_of_a_prompt_that_are_no_utf8_are_replaced(run: Run, out: Path) -> None:
+    document = run("generate", "a \udcff fox", "--out", out, "--json", *QUICK).json
+    assert document["plan"]["request_prompt"] == "a \ufffd fox"
+    assert len(list(out.iterdir())) == 1
+
+
+def test_a_prompt_of_bytes_that_are_no_utf8_alone_is_refused(run: Run, out: Path) -> None:
+    assert_refused(run("generate", "\udcff\udcfe", "--out", out, *QUICK), "request_invalid", out)
 
 
 def test_a_drawing_is_saved_and_told(run: Run, out: Path) -> None:
