@@ -132,10 +132,10 @@ class RoomTrace:
         if event not in ("call", "return"):
             return
         # On a return, the caller's room is entered again.
-        current = frame if event == "call" else frame.f_back
-        while current is not None and (room := self._room(current)) is None:
-            current = current.f_back
-        if current is not None and room is not None and self.visits[-1:] != [room]:
+        current, room = frame if event == "call" else frame.f_back, None
+        while current is not None and room is None:
+            room, current = self._room(current), current.f_back
+        if room is not None and self.visits[-1:] != [room]:
             self.visits.append(room)
 
     def _room(self, frame: FrameType) -> str | None:
