@@ -75,7 +75,11 @@ class Ledger:
             first += kept
         if job.over and not isinstance(first[-1].event, EndEvent):
             first.append(_end_of(job, kept))
-        listener.begin(first, last or 0)
+        try:
+            listener.begin(first, last or 0)
+        except BaseException:
+            stop()
+            raise
         return stop
 
     def state(self, job_id: str) -> Job | None:

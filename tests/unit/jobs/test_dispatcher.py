@@ -197,14 +197,31 @@ def test_a_listener_that_fails_does_the_job_no_harm(made_in_file: Any, wish: Wis
     made_in_file.app.hold()
     job = service.generate(wish())
 
+    here = threading.current_thread()
+
     def heard(event: Any) -> None:
-        if event.event.kind != "state":
+        # What came before is told in this thread: whoever watches hears of its own failure.
+        if threading.current_thread() is not here:
             raise ValueError("the loop is closed")
 
     leave = service.watch(job.id, heard)
     made_in_file.app.let_go()
     assert ended(service, job).state == "succeeded"
     leave()
+
+
+def test_who_fails_at_what_was_kept_for_it_hears_so_and_nothing_more(
+    made_in_file: Any, wish: Wished
+) -> None:
+    service = made_in_file()
+    job = ended(service, service.generate(wish()))
+
+    def heard(event: Any) -> None:
+        raise ValueError("the loop is closed")
+
+    with pytest.raises(ValueError, match="the loop is closed"):
+        service.watch(job.id, heard)
+    assert not service._shared.ledger.hub.has(job.id)
 
 
 # The end of the process.
