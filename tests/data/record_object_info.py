@@ -1,15 +1,17 @@
-"""Records tests/data/object_info.json from a running ComfyUI.
+"""Records tests/data/object_info.json.gz from a running ComfyUI.
 
     python main.py --cpu --port 18188 --base-directory SOME_EMPTY_FOLDER     (in ComfyUI's folder)
     python tests/data/record_object_info.py http://127.0.0.1:18188 [--kizy: its nodes alone]
 
-Kept are the nodes of ComfyUI itself (no API nodes, no custom nodes), and in a file of their own
-those of Kizy, if its pack is there. Lists of files on that machine are replaced by a fixed list
+Kept are the nodes of ComfyUI itself (no API nodes, no custom nodes) without what they say to people
+(descriptions, tooltips: that is ComfyUI's text), and in a file of their own those of Kizy, if its
+pack is there. Lists of files on that machine are replaced by a fixed list
 each, so that templates with the well-known names validate.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -17,13 +19,15 @@ from typing import Any
 
 import requests
 
-TARGET = Path(__file__).with_name("object_info.json")
+TARGET = Path(__file__).with_name("object_info.json.gz")
 
-KIZY_TARGET = TARGET.with_name("object_info_kizy.json")
+KIZY_TARGET = Path(__file__).with_name("object_info_kizy.json")
 
 CORE = ("nodes", "comfy_extras.")
 """Beginnings of `python_module` of ComfyUI's own nodes."""
 KIZY = ("custom_nodes.ComfyUI-Kizy",)
+
+WORDS = ("description", "output_tooltips")
 
 FILES: dict[str, list[str]] = {
     "checkpoints": [
@@ -123,15 +127,32 @@ def _set_choices(spec: list[Any], choices: list[str]) -> None:
         spec[1]["options"] = choices
 
 
+def _without_words(entry: dict[str, Any]) -> dict[str, Any]:
+    """A node without its description and its inputs' tooltips."""
+    for inputs in entry["input"].values():
+        for spec in inputs.values():
+            if len(spec) > 1:
+                spec[1].pop("tooltip", None)
+    return {key: value for key, value in entry.items() if key not in WORDS}
+
+
 def write(target: Path, recorded: dict[str, Any]) -> None:
-    text = json.dumps(recorded, indent=1, ensure_ascii=False, sort_keys=False)
+    text = json.dumps(recorded, indent=1, ensure_ascii=False)
     target.write_text(text + "\n", encoding="utf-8")
     print(f"{target.name}: {len(recorded)} nodes, {len(text):,} characters")
+
+
+def write_compressed(target: Path, recorded: dict[str, Any]) -> None:
+    text = json.dumps(recorded, separators=(",", ":"))
+    # Without a time: the same nodes give the same file.
+    target.write_bytes(gzip.compress(f"{text}\n".encode(), 9, mtime=0))
+    print(f"{target.name}: {len(recorded)} nodes, {target.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
     kizy = record(sys.argv[1], KIZY)
     if "--kizy" not in sys.argv:
-        write(TARGET, record(sys.argv[1]))
+        core = record(sys.argv[1])
+        write_compressed(TARGET, {name: _without_words(entry) for name, entry in core.items()})
     if kizy:
         write(KIZY_TARGET, kizy)

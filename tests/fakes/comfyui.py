@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import ssl
 import tempfile
@@ -34,7 +35,7 @@ from .comfyui_queue import Queue
 from .comfyui_routes import Routes
 from .comfyui_worker import Cost, Show, Worker
 
-RECORDED = Path(__file__).resolve().parents[1] / "data" / "object_info.json"
+RECORDED = Path(__file__).resolve().parents[1] / "data" / "object_info.json.gz"
 _FOLDERS = {
     "ckpt_name": "checkpoints",
     "unet_name": "diffusion_models",
@@ -51,7 +52,7 @@ _FOLDERS = {
 @lru_cache
 def recorded_object_info() -> dict[str, Any]:
     """/object_info of ComfyUI 0.3.64, with a fixed list of model files. Do not change it."""
-    return json.loads(RECORDED.read_text(encoding="utf-8"))
+    return json.loads(gzip.decompress(RECORDED.read_bytes()))
 
 
 class FakeComfyUI:

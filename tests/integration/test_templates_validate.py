@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +38,8 @@ from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFact
 from kizy.orchestrator.backends.comfyui.workflows.splice import Assembly
 from kizy.orchestrator.backends.comfyui.workflows.validate import problems
 from PIL import Image, ImageDraw
+
+from tests.fakes.comfyui import recorded_object_info
 
 if TYPE_CHECKING:
     from .conftest import RunningComfyUI
@@ -194,12 +195,8 @@ def drop(comfyui: RunningComfyUI, prompt: str) -> None:
     requests.post(f"{comfyui.url}/interrupt", json={"prompt_id": prompt}, timeout=60)
 
 
-def test_the_recorded_nodes_are_this_servers(
-    comfyui: RunningComfyUI, models: None, tests_data: Path
-) -> None:
-    import json
-
-    recorded = json.loads((tests_data / "object_info.json").read_text(encoding="utf-8"))
+def test_the_recorded_nodes_are_this_servers(comfyui: RunningComfyUI, models: None) -> None:
+    recorded = recorded_object_info()
     server = facts_of(comfyui)
     used = {c for t in load_templates().values() for c in t.requires.nodes}
     for node_class in used:
@@ -207,11 +204,6 @@ def test_the_recorded_nodes_are_this_servers(
         asked = {part: list(names) for part, names in recorded[node_class]["input"].items()}
         given = server.object_info[node_class]["input"]
         assert {part: list(names) for part, names in given.items()} == asked
-
-
-@pytest.fixture
-def tests_data() -> Path:
-    return Path(__file__).parents[1] / "data"
 
 
 def painted(size: tuple[int, int]) -> Image.Image:

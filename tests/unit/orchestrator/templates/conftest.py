@@ -21,7 +21,9 @@ from kizy.core.plan import (
 )
 from kizy.orchestrator.backends.comfyui.workflows.server_facts import ServerFacts
 
-OBJECT_INFO = Path(__file__).parents[3] / "data" / "object_info.json"
+from tests.fakes.comfyui import recorded_object_info
+
+DATA = Path(__file__).parents[3] / "data"
 
 MODELS = {
     "starter": "starter",
@@ -37,9 +39,8 @@ MODELS = {
 
 @pytest.fixture(scope="session")
 def recorded() -> dict[str, Any]:
-    files = (OBJECT_INFO, OBJECT_INFO.with_name("object_info_kizy.json"))
-    core, kizy = (json.loads(file.read_text(encoding="utf-8")) for file in files)
-    return core | kizy
+    kizy = json.loads((DATA / "object_info_kizy.json").read_text(encoding="utf-8"))
+    return recorded_object_info() | kizy
 
 
 @pytest.fixture
