@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
@@ -30,7 +30,7 @@ from .backends.embedded import content_of
 from .comfy_side import ComfySide
 from .planning.embedded_offer import EmbeddedOffer
 from .planning.models import Chosen
-from .planning.pasted import planned, read_pasted
+from .planning.pasted import decided, planned
 from .planning.planner import (
     Choices,
     EngineFacts,
@@ -85,7 +85,8 @@ class Offer(Protocol):
 class TakenModel:
     """The model that a request is planned with, and why. `chosen`: what the rule says of all.
 
-    `engine`: the kind of engine that draws it, `engine_why`: why that one.
+    `engine`: the kind of engine that draws it, `engine_why`: why that one. `notices`: what of a
+    pasted block is not taken.
     """
 
     entry: ModelEntry
@@ -93,6 +94,7 @@ class TakenModel:
     engine: str
     engine_why: str
     chosen: Chosen
+    notices: tuple[str, ...] = ()
 
 
 class App:
@@ -193,8 +195,12 @@ class App:
 
     def model_for(self, request: GenerationRequest) -> TakenModel:
         """The model that `plan` takes for a request. Raises what `plan` raises for want of one."""
-        pasted = read_pasted(request)
-        request = without_tags(request if pasted is None else pasted.request).request
+        taken, pasted = decided(request, self._model_for)
+        return taken if pasted is None else replace(taken, notices=pasted.notices)
+
+    def _model_for(self, request: GenerationRequest) -> TakenModel:
+        """`model_for` for a request whose prompt is no pasted block any more."""
+        request = without_tags(request).request
         offer = self._offer(request)
         with self._planning:
             entry, why = offer.model(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -165,6 +165,9 @@ def why(prompt: str, *, wanted: Wanted, as_json: bool) -> None:
         raise InputError("request_invalid", message)
     if wanted.most is not None and wanted.most < 0:
         raise InputError("request_invalid", "--max is at least 0.")
+    from ...core.request import GenerationRequest
+    from ..planning.pasted import read_pasted
+
     settings = load_settings()
     if settings.server is not None:
         from . import lists_remote as listed_there
@@ -175,14 +178,16 @@ def why(prompt: str, *, wanted: Wanted, as_json: bool) -> None:
         return
     shelf = Shelf(settings)
     with scanning(shelf):
-        family, variant, because = _family_for(prompt, wanted, shelf)
+        family, variant, because, notices = _family_for(prompt, wanted, shelf)
+    pasted = read_pasted(GenerationRequest(prompt=prompt))
     choice = shelf.select(
-        prompt,
+        prompt if pasted is None else pasted.request.prompt,
         family,
         variant=variant,
         scope=shelf.scope(wanted.folders, wanted.tags),
         max_loras=wanted.most,
     )
+    choice = replace(choice, notices=(*notices, *choice.notices))
     shelf.in_background()
     if as_json:
         document(
@@ -239,31 +244,38 @@ def _tell_notices(console: Console, notices: Sequence[str], *, by_words_only: bo
         line(console, text, "dim")
 
 
-def _family_for(prompt: str, wanted: Wanted, shelf: Shelf) -> tuple[str, str | None, str]:
-    """(family, variant, why this one)."""
+def _family_for(
+    prompt: str, wanted: Wanted, shelf: Shelf
+) -> tuple[str, str | None, str, tuple[str, ...]]:
+    """(family, variant, why this one, what of a pasted block is not taken)."""
     from contextlib import closing
 
     from ...core.request import GenerationRequest
     from ..app import App
+    from ..planning.pasted import decided
     from ..planning.resolve import resolve
 
     if wanted.family is not None:
-        return *family_named(wanted.family), "you named it."
+        return *family_named(wanted.family), "you named it.", ()
     request = GenerationRequest(prompt=prompt, model=wanted.model or "auto")
     with closing(App(settings=load_settings())) as app:
-        entry = app.model_for(resolve(request, files=True).request).entry
+        taken, pasted = decided(
+            request, lambda one: app.model_for(resolve(one, files=True).request)
+        )
+    entry, notices = taken.entry, () if pasted is None else pasted.notices
     if entry.family is None:
         message = f"Kizy does not know which family of models {entry.name} is of."
         fix = "Name the family with --family."
         raise InputError("request_invalid", message, fix=fix)
     if wanted.model is not None:
-        return entry.family, entry.variant, f'the family of "{entry.name}", which you named.'
+        named = f'the family of "{entry.name}", which you named.'
+        return entry.family, entry.variant, named, notices
     because = f'Kizy would draw this with "{entry.name}".'
     of = Counter(card.family for card in shelf.library().cards if card.problem is None)
     others = [known for known, _ in of.most_common() if known]
     if others and entry.family not in of:
         because += f" You have no LoRA for it; --family {others[0]} asks for those that you have."
-    return entry.family, entry.variant, because
+    return entry.family, entry.variant, because, notices
 
 
 def _is_of(card: Card, wanted: tuple[str, str | None]) -> bool:

@@ -21,6 +21,7 @@ from ..backends.base import COMFYUI
 from ..jobs.listings import Models, all_models
 from ..planning.family_names import family_in_words, family_named
 from ..planning.models import COMFYUI_FIRST, Available
+from ..planning.pasted import read_pasted
 from ..planning.starter_limits import starter_limits
 from ..settings import load_settings
 from .console import document, line, shown
@@ -111,11 +112,14 @@ def why(prompt: str, *, as_json: bool) -> None:
 
         listed_there.why_model(prompt, settings, as_json=as_json)
         return
+    request = GenerationRequest(prompt=prompt)
     with closing(App(settings=settings)) as app:
-        taken = app.model_for(GenerationRequest(prompt=prompt))
+        taken = app.model_for(request)
         there = all_models(app)
     told = _explained(taken, there)
-    limits = _limits(told.entry, prompt)
+    pasted = read_pasted(request)
+    said = prompt if pasted is None else pasted.request.prompt
+    limits = [*taken.notices, *_limits(told.entry, said)]
     if as_json:
         facts = _choice(told, there, settings.model)
         document({"prompt": prompt, **facts, "notes": [*facts["notes"], *limits]})

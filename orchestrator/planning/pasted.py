@@ -10,7 +10,7 @@ import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ...catalog.search.lora_tags import lora_tags
 from ...core.errors import InputError, KizyError
@@ -98,6 +98,8 @@ _FAULTS = {
 }
 """An error's code -> the field of the request that it may speak of."""
 
+Decision = TypeVar("Decision")
+
 _WORDS = {"model": "model", "loras": "LoRAs", "size": "size", "sampler": "sampler"}
 
 
@@ -141,12 +143,22 @@ class Pasted:
 
 def planned(request: GenerationRequest, plan: Callable[[GenerationRequest], Plan]) -> Plan:
     """The Plan of a request whose prompt may be a pasted block. Raises what `plan` raises."""
+    found, pasted = decided(request, plan)
+    return found if pasted is None else pasted.told(found)
+
+
+def decided(
+    request: GenerationRequest, decide: Callable[[GenerationRequest], Decision]
+) -> tuple[Decision, Pasted | None]:
+    """What is decided about a request, without the hints of a pasted block that cannot be taken;
+    and the block, None if the prompt is none. Raises what `decide` raises.
+    """
     pasted = read_pasted(request)
     if pasted is None:
-        return plan(request)
+        return decide(request), None
     while True:
         try:
-            return pasted.told(plan(pasted.request))
+            return decide(pasted.request), pasted
         except KizyError as error:
             # Each time one hint fewer: at last none of it is the block's.
             pasted = pasted.without(error)

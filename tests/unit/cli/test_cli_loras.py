@@ -277,3 +277,12 @@ def test_what_is_no_lora_is_named(kizy, tmp_path: Path, write) -> None:
 def test_help_says_what_each_command_does(kizy) -> None:
     out = kizy("loras", "--help").out
     assert all(word in out for word in ("search", "why", "add", "check"))
+
+
+BLOCK = "a knight, ink wash\nNegative prompt: blurry\nSteps: 20, Seed: 1, Model: gone_v5"
+
+
+def test_a_pasted_model_that_is_not_here_is_told_and_loras_are_chosen(kizy, ink: Path) -> None:
+    document = kizy("loras", "why", BLOCK, "--json").json
+    assert "error" not in document
+    assert any("gone_v5" in note for note in document["notices"])

@@ -91,3 +91,12 @@ def test_what_cannot_be_understood_is_refused(kizy, arguments: list[str], code: 
 def test_why_says_what_the_starter_was_not_taught(kizy) -> None:
     notes = kizy("models", "why", "three cats", "--json").json["notes"]
     assert any("whatever the number" in note for note in notes)
+
+
+BLOCK = "a knight, ink wash\nNegative prompt: blurry\nSteps: 20, Seed: 1, Model: gone_v5"
+
+
+def test_a_pasted_model_that_is_not_here_is_told_and_another_is_explained(kizy) -> None:
+    document = kizy("models", "why", BLOCK, "--json").json
+    assert "error" not in document
+    assert any("gone_v5" in note for note in document["notes"])
