@@ -473,14 +473,12 @@ class _Shared:
         return TrainingRun(row, self.ledger, self._trainer(), self._lay, attempts)
 
     def _lay(self, request: TrainingRequest, folder: Path) -> TrainingRequest:
-        """Ids become files; what is no id is a path, which only this process may give."""
+        """Each id becomes its file; what is none stays a path, allowed when it came."""
 
         def find(given: str) -> Path:
             return self.uploads.path(given, self._file)
 
-        if all(_is_id(given) for given in request.files):
-            return lay_out(request, folder, find, self.uploads.name_of)
-        return request
+        return lay_out(request, folder, find, self.uploads.name_of)
 
     def _file(self, artifact_id: str) -> Path | None:
         with contextlib.suppress(UnknownNameError):
@@ -584,8 +582,3 @@ def _copy(data: IO[bytes], file: IO[bytes], limit: int) -> None:
 
 def _hash(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _is_id(given: str) -> bool:
-    digest = given.partition("/")[0]
-    return len(digest) == 64 and set(digest) <= set("0123456789abcdef")

@@ -83,16 +83,20 @@ def lay_out(
     find: Callable[[str], Path],
     name_of: Callable[[str], str | None],
 ) -> TrainingRequest:
-    """A training's files in one folder under their own names; the request that names them there.
+    """What ids name in one folder under its own names; the request that names it there.
 
-    Captions belong to the pictures of the same name, so the names count. Raises StorageError.
+    What is no id is a path, and stays as it is. Captions belong to the pictures of the same name,
+    so the names count. Raises StorageError.
     """
     with storage_errors(folder / "file"):
         folder.mkdir(parents=True, exist_ok=True)
     laid: list[str] = []
     for given in request.files:
-        source = find(given)
         digest, _, name = given.partition("/")
+        if not _ID.fullmatch(digest):
+            laid.append(given)
+            continue
+        source = find(given)
         name = clean_name(name or name_of(digest) or source.name)
         target = _free(folder, name)
         with storage_errors(target):

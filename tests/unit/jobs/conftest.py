@@ -12,7 +12,7 @@ from kizy.core.request import GenerationRequest
 from kizy.orchestrator.jobs.database import Database, sqlite_url
 from kizy.orchestrator.jobs.recorder import Ledger
 from kizy.orchestrator.jobs.runs.drawing import SavedInLedger
-from kizy.orchestrator.jobs.service import QueueService
+from kizy.orchestrator.jobs.service import Caller, QueueService
 from kizy.orchestrator.jobs.table import JobTable
 from kizy.orchestrator.jobs.upload_table import Uploads
 from kizy.orchestrator.settings import Settings
@@ -32,7 +32,15 @@ class Made:
     services: list[QueueService] = field(default_factory=list)
     apps: list[FakeApp] = field(default_factory=list)
 
-    def __call__(self, *, trainer: Any = None, lane: str = "embedded", **settings: Any) -> Any:
+    def __call__(
+        self,
+        *,
+        trainer: Any = None,
+        lane: str = "embedded",
+        files: bool = False,
+        **settings: Any,
+    ) -> Any:
+        """`files`: who asks may name files by their paths."""
         database = Database(self.url)
         store = ArtifactStore(self.folder / "artifacts", "1")
         ledger = Ledger(JobTable(database), store)
@@ -44,7 +52,10 @@ class Made:
             servers=2,
         )
         uploads = Uploads(database, UploadStore(self.folder / "uploads"))
-        service = QueueService(database, app, ledger, uploads, trainer=trainer)  # type: ignore
+        caller = Caller(None, files=files)
+        service = QueueService(  # type: ignore
+            database, app, ledger, uploads, trainer=trainer, caller=caller
+        )
         self.services.append(service)
         self.apps.append(app)
         return service

@@ -101,6 +101,26 @@ def test_a_training_ends_with_its_lora_samples_and_report(made: Any) -> None:
     assert service.artifact(lora.id).path.read_bytes() == b"a LoRA of this training"
 
 
+def test_ids_beside_paths_become_files_and_paths_stay(made: Any, tmp_path: Path) -> None:
+    trainer = FakeTrainer()
+    service = made(trainer=lambda: trainer, files=True)
+    mine = tmp_path / "mine.png"
+    Image.new("RGB", (8, 8), "blue").save(mine)
+    files = (*uploaded(service, "sent.png"), str(mine))
+    job = service.train(TrainingRequest(files=files, name="Mimi", about="a cat"))
+    assert ended(service, job.id).state == "succeeded"
+    assert trainer.names == [["mine.png", "sent.png"]]
+    assert trainer.prepared[0].files[1] == str(mine) and mine.is_file()
+
+
+def test_an_id_beside_paths_that_nobody_handed_over_is_told(made: Any, tmp_path: Path) -> None:
+    service = made(trainer=lambda: FakeTrainer(), files=True)
+    files = ("0" * 64, str(tmp_path))
+    job = service.train(TrainingRequest(files=files, name="Mimi", about="a cat"))
+    over = ended(service, job.id)
+    assert over.state == "failed" and over.error.code == "upload_unknown"
+
+
 def test_trainings_and_drawings_run_beside_each_other(made: Any, wish: Any) -> None:
     service = made(trainer=lambda: FakeTrainer(pause=0.05))
     training = service.train(wanted(service))
