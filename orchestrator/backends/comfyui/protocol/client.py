@@ -75,6 +75,8 @@ class ComfyClient:
         # follow take theirs out. Guarded by the lock, as are the listeners.
         self._stopping: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
+        # Of the node pack, with the facts that it belongs to: by threads that look at servers and
+        # those of jobs; replaced as a whole, so that two that ask at once ask twice and agree.
         self._told: tuple[ServerFacts, list[dict[str, Any]]] | None = None
 
     # The server
@@ -188,14 +190,16 @@ class ComfyClient:
         if not takes_loras(facts):
             return []
         # Asked once for each look at what the server has: it reads its folders for an answer.
-        if self._told is not None and self._told[0] is facts:
-            return self._told[1]
+        known = self._told
+        if known is not None and known[0] is facts:
+            return known[1]
         answer = self._http.get("/kizy/catalog", limit=CATALOG_BYTES)
         listed = answer.get("loras") if isinstance(answer, dict) else None
         if not isinstance(listed, list):
             raise reach.malformed(self.address, "/kizy/catalog", str(answer)[:200])
-        self._told = facts, [one for one in listed if isinstance(one, dict)]
-        return self._told[1]
+        cards = [one for one in listed if isinstance(one, dict)]
+        self._told = facts, cards
+        return cards
 
     def _send_picture(self, picture: Path, name: str, folder: str, *, overwrite: bool) -> str:
         fields = {"type": "input", "subfolder": folder}

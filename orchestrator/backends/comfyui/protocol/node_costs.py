@@ -57,6 +57,7 @@ class CostBook:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        # Guards the three below, between the threads of jobs that run on this server.
         self._lock = threading.Lock()
         self._seconds: dict[str, float] | None = None
         self._written: float | None = None

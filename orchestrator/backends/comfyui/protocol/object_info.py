@@ -47,6 +47,8 @@ class FactsCache:
         self._timing = timing
         self._version = version
         self._folder = server_folder(address)
+        # Guards the three below: threads that plan and draw read them, the one that asks the
+        # server writes them. The server is asked without it.
         self._lock = threading.Lock()
         self._facts: ServerFacts | None = None
         self._fresh_at = 0.0

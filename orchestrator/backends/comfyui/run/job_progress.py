@@ -20,6 +20,7 @@ class Meter:
         self._fractions = [0.0] * count
         self._told: list[tuple[str, float]] = [("", 0.0)] * count
         self._seconds: float | None = None
+        # Guards all of it: the pictures of one job are drawn in threads of their own.
         self._lock = threading.Lock()
 
     def tell(self, index: int, fraction: float, doing: str, left: float | None) -> None:

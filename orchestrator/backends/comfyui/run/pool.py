@@ -161,6 +161,9 @@ class Pool:
         self._spawn = spawn or _in_a_thread
         self._slots = [_Slot(member, Rest(self._timing.rest)) for member in members]
         self._seconds = Seconds()
+        # Guards the list of slots, each slot's jobs and rest, and the learned seconds. Threads of
+        # jobs take a place, give it back and wait for one; whoever plans changes the servers. Told
+        # of each change. No server is asked while it is held.
         self._changed = threading.Condition()
 
     @property
