@@ -126,7 +126,7 @@ class App:
         self._making = threading.Lock()
         # Both are read and written by all of these; each change is one assignment.
         self._engines: dict[str, Engine] = {}
-        # One request at a time is decided, for the shelf is used from one thread. Held by whoever
+        # One request at a time is decided, so that two do not work out the same. Held by whoever
         # plans while a choice is made; nobody is asked and no picture or weight is read with it.
         self._planning = threading.Lock()
         self._fingerprint = (float("-inf"), "")

@@ -6,10 +6,10 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from ..core import launch
 from ..core.cores import all_cores
 from ..core.errors import KizyError
 from ..core.home import cache_folder, home
+from ..core.once import once_property
 from .backends.comfyui.launcher.server_records import OwnerLock
 from .settings import Settings
 
@@ -75,7 +76,7 @@ def worker_folder() -> Path:
 
 
 class Shelf:
-    """Everything is read on first use and kept until folders or index change. From one thread.
+    """Everything is read on first use and kept until folders or index change. From any thread.
 
     Every method raises StorageError `folder_not_writable` or `disk_full` if the index cannot be
     written.
@@ -91,6 +92,10 @@ class Shelf:
         self._settings = settings
         self._given = index
         self._clock = clock
+        # Guards all below that is kept: threads that plan, list, find and download come at once.
+        # Reentrant, for what is kept is made of other things that are. Who comes while the folders
+        # are looked through waits for that, and does not look through them as well.
+        self._lock = threading.RLock()
         self._scanned: ScanReport | None = None
         self._scanned_at = self._looked_at = self._loaded_at = float("-inf")
         self._loading = 0.0
@@ -101,7 +106,7 @@ class Shelf:
         self._reachable: tuple[tuple[Card, ...], frozenset[str], Library] | None = None
         self.folders = shelf_folders(settings)
 
-    @cached_property
+    @once_property
     def _index(self) -> Index:
         if self._given is not None:
             return self._given
@@ -117,31 +122,33 @@ class Shelf:
         cancelled: Callable[[], bool] = lambda: False,
     ) -> ScanReport:
         """Make the index agree with the folders."""
-        before = self._index.state()
-        report = self._index.scan(self.folders, progress=progress, cancelled=cancelled)
-        self._scanned = report
-        self._scanned_at = self._looked_at = self._clock()
-        # Broken files are read again each time.
-        if report.removed or report.read > report.broken or before != self._state:
-            self._forget()
-        else:
-            self._state = self._index.state()
-        return report
+        with self._lock:
+            before = self._index.state()
+            report = self._index.scan(self.folders, progress=progress, cancelled=cancelled)
+            self._scanned = report
+            self._scanned_at = self._looked_at = self._clock()
+            # Broken files are read again each time.
+            if report.removed or report.read > report.broken or before != self._state:
+                self._forget()
+            else:
+                self._state = self._index.state()
+            return report
 
     def library(self, *, fresh: bool = False, also: Sequence[Card] = ()) -> Library:
         """All cards, with the meanings that are there. `also`: cards of servers beside them.
 
         Scans on first use, when the folders have changed, or if it is `fresh`.
         """
-        own = self._own_library(fresh=fresh)
-        if not also:
-            return own
-        also = tuple(also)
-        if self._joined is None or self._joined[0] != also:
-            from ..catalog.search.search_index import Library
+        with self._lock:
+            own = self._own_library(fresh=fresh)
+            if not also:
+                return own
+            also = tuple(also)
+            if self._joined is None or self._joined[0] != also:
+                from ..catalog.search.search_index import Library
 
-            self._joined = also, Library.of([*own.cards, *also], self._index.meanings())
-        return self._joined[1]
+                self._joined = also, Library.of([*own.cards, *also], self._index.meanings())
+            return self._joined[1]
 
     def _own_library(self, *, fresh: bool) -> Library:
         from ..catalog.search.search_index import Library
@@ -294,6 +301,10 @@ class Shelf:
 
     def _look_again(self) -> None:
         """Take notice of what has changed in the folders, and of what others wrote to the index."""
+        with self._lock:
+            self._look_now()
+
+    def _look_now(self) -> None:
         now, last = self._clock(), self._scanned
         if last is None:
             self.scan()
@@ -313,28 +324,30 @@ class Shelf:
             self._forget()
 
     def _unfinished(self) -> Unfinished:
-        state = self._index.state()
-        if self._left is None or self._left[0] != state:
-            self._left = state, self._index.unfinished()
-        return self._left[1]
+        with self._lock:
+            state = self._index.state()
+            if self._left is None or self._left[0] != state:
+                self._left = state, self._index.unfinished()
+            return self._left[1]
 
     def _within(self, only: Collection[str] | None, also: Sequence[Card]) -> Library:
         """The library where what is out of reach cannot be used, and says so."""
-        library = self.library(also=also)
-        if only is None:
-            return library
-        keys, also = frozenset(only), tuple(also)
-        if self._reachable is None or self._reachable[:2] != (also, keys):
-            from ..catalog.search.search_index import Library
+        with self._lock:
+            library = self.library(also=also)
+            if only is None:
+                return library
+            keys, also = frozenset(only), tuple(also)
+            if self._reachable is None or self._reachable[:2] != (also, keys):
+                from ..catalog.search.search_index import Library
 
-            cards = [
-                card
-                if card.key in keys or card.problem is not None
-                else card.model_copy(update={"problem": OUT_OF_REACH})
-                for card in library.cards
-            ]
-            self._reachable = also, keys, Library.of(cards, self._index.meanings())
-        return self._reachable[2]
+                cards = [
+                    card
+                    if card.key in keys or card.problem is not None
+                    else card.model_copy(update={"problem": OUT_OF_REACH})
+                    for card in library.cards
+                ]
+                self._reachable = also, keys, Library.of(cards, self._index.meanings())
+            return self._reachable[2]
 
     def _reranker(self) -> Reranker | None:
         """The second opinion, if the settings name one."""
@@ -347,7 +360,8 @@ class Shelf:
         return Reranker(asked.url, asked.model, key)
 
     def _forget(self) -> None:
-        self._library = self._joined = self._reachable = None
+        with self._lock:
+            self._library = self._joined = self._reachable = None
 
 
 def guest_card(path: Path) -> Card:

@@ -7,10 +7,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from math import log
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ...core.once import once_property
 from ..card import Card
 from ..index.lora_lookup import families, file_of, listed_card, lora_names
 from ..index.name_lookup import Listed, Names, ambiguous
@@ -142,7 +143,7 @@ class Library:
             raise ambiguous(name, "LoRA", [self.file_name(card) for card in cards])
         return places[0]
 
-    @cached_property
+    @once_property
     def names(self) -> Names:
         """All cards by name."""
         return lora_names(self.cards)
@@ -158,7 +159,7 @@ class Library:
     def _as_listed(self, card: Card) -> Listed:
         return self._listed.get(card.key) or listed_card(card)
 
-    @cached_property
+    @once_property
     def _listed(self) -> Mapping[str, Listed]:
         return {one.key: one for one in self.names.listed}
 
@@ -178,7 +179,7 @@ class Library:
             found.__dict__.pop(kept, None)
         return found
 
-    @cached_property
+    @once_property
     def trainings(self) -> Sequence[Sequence[int]]:
         """Places of files that one training left behind: its final file, then the latest first."""
         usable = (card for card in self.cards if card.problem is None)
@@ -206,7 +207,7 @@ class Library:
         """Whether two files are versions that one training left behind."""
         return one in self._training_of and self._training_of[one] == self._training_of.get(two)
 
-    @cached_property
+    @once_property
     def _training_of(self) -> Mapping[int, int]:
         return {at: number for number, group in enumerate(self.trainings) for at in group}
 

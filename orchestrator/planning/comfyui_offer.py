@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +13,7 @@ from ...catalog.index.models import STARTER, ModelEntry
 from ...catalog.index.name_lookup import short_name
 from ...catalog.index.records import key_of
 from ...core.errors import EngineError, InputError, UnknownNameError, nearest
+from ...core.once import once_property
 from ...core.plan import ModelFile
 from ...core.request import GenerationRequest, LoraChoice
 from ...language.clip_pieces import counter
@@ -104,7 +104,7 @@ class ComfyOffer:
         reach = Reach(there.names, others, sent, receiving, there.cards, meant, taken)
         return choose(request, model, self._shelf, reach, style=style)
 
-    @cached_property
+    @once_property
     def _loras(self) -> Mapping[str, None]:
         """Every LoRA that a server lists, as it lists it."""
         return dict.fromkeys(
@@ -124,7 +124,7 @@ class ComfyOffer:
             )
         return self._there
 
-    @cached_property
+    @once_property
     def _lora_cards(self) -> tuple[Card, ...]:
         """Cards of the files that servers list; of one name, the first."""
         wanted = {name.replace("\\", "/"): name for name in self._loras}

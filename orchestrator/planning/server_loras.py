@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +15,7 @@ from ...catalog.families.family import load_families
 from ...catalog.index.lora_lookup import file_of, listed_card
 from ...catalog.index.name_lookup import Listed, Names, ambiguous, stem, without_copies
 from ...core.errors import UnknownNameError, nearest
+from ...core.once import once_property
 
 BEGIN = "server:"
 """Of the keys of cards that lie on servers alone."""
@@ -88,20 +88,20 @@ class LorasThere:
         names |= {card.key: name_on_server(card) or "" for card in cards}
         return cls(own, names, cards, sent, listed)
 
-    @cached_property
+    @once_property
     def taken(self) -> frozenset[str]:
         """File names (lower case, without extension) that do not tell which file is sent."""
         many = Counter(_stem(file_of(card)) for card in self.own if card.key in self.sent)
         several = {name for name, count in many.items() if count > 1}
         return frozenset({*map(_stem, self.listed), *several})
 
-    @cached_property
+    @once_property
     def _cards(self) -> Mapping[str, Card]:
         """Those that can be drawn with, by key."""
         own = [card for card in self.own if card.key in self.names or card.key in self.sent]
         return {card.key: card for card in (*own, *self.cards)}
 
-    @cached_property
+    @once_property
     def _known(self) -> Names:
         unread = set(self.listed) - set(self.names.values())
         files = (Listed(key=file, file=file) for file in self.listed if file in unread)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import struct
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -438,3 +441,43 @@ def test_wrong_settings_end_the_process_with_words(
 
 def test_the_process_is_started_by_the_modules_name() -> None:
     assert f"kizy.{module.WORKER}" == shelf_worker.__name__
+
+
+def test_threads_that_come_at_once_share_one_look_and_one_library(
+    ink: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans: list[int] = []
+    both = threading.Barrier(2)
+    scan = Index.scan
+
+    def slowly(self: Index, *given: Any, **how: Any) -> Any:
+        scans.append(threading.get_ident())
+        # The other thread has time to come to the same place.
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+        return scan(self, *given, **how)
+
+    monkeypatch.setattr(Index, "scan", slowly)
+    one = shelf()
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: one.library(), range(2))
+    assert first is second and [card.name for card in first.cards] == ["Ink Wash"]
+    assert len(scans) == 1
+
+
+def test_threads_that_come_at_once_share_one_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Index] = []
+    both = threading.Barrier(2)
+    begin = Index.__init__
+
+    def slowly(self: Index, *given: Any) -> None:
+        made.append(self)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.2)
+        begin(self, *given)
+
+    monkeypatch.setattr(Index, "__init__", slowly)
+    one = shelf()
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda _: one.files(), range(2)))
+    assert found == [[], []] and len(made) == 1
