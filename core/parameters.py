@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .lora_tag import in_tag
-from .plan import ModelFile, Plan
+from .plan import ModelFile, Plan, PlannedLora
 
 # "AutoV2" and "AutoV3" of Civitai (github.com/civitai/civitai, its model file hashes): the first
 # digits of the file's sha256, and of that of its tensors alone, which A1111 writes of LoRAs.
@@ -121,7 +121,7 @@ def parameters_text(plan: Plan, size: tuple[int, int], version: str) -> str:
 
     A hash that is not known is left out.
     """
-    tags = [f"<lora:{in_tag(lora.file.name)}:{lora.model_weight:g}>" for lora in plan.loras]
+    tags = [_tag(lora) for lora in plan.loras]
     lines = [" ".join([plan.prompt, *tags])]
     if plan.negative:
         lines.append(f"Negative prompt: {plan.negative}")
@@ -153,6 +153,15 @@ def parameters_text(plan: Plan, size: tuple[int, int], version: str) -> str:
     # Civitai cuts this one out by its braces, before it reads the others.
     lines.append(f"{line}, Hashes: {json.dumps(known)}" if known else line)
     return "\n".join(lines)
+
+
+def _tag(lora: PlannedLora) -> str:
+    """`<lora:NAME:0.8>`, or with both weights by their names where they differ: A1111 and ComfyUI
+    mean different ones by the second of two bare numbers (A1111, extra_networks_lora.py).
+    """
+    model, clip = f"{lora.model_weight:g}", f"{lora.clip_weight:g}"
+    weights = model if model == clip else f"te={clip}:unet={model}"
+    return f"<lora:{in_tag(lora.file.name)}:{weights}>"
 
 
 def _is_one_file(plan: Plan) -> bool:

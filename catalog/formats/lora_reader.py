@@ -10,7 +10,7 @@ import json
 import re
 from codecs import getincrementaldecoder
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +28,7 @@ from .recognize import (
     checkpoint_family,
     checkpoint_twin,
     decide,
+    is_nunchaku,
     judge,
     other_checkpoint,
     other_model,
@@ -42,10 +43,11 @@ from .safetensors_header import (
     read_scalar,
     scalar_of,
 )
-from .training_metadata import words_of
+from .training_metadata import sensible_weight, words_of
 
 What = Literal[
-    "lora", "model", "controlnet", "embedding", "vae", "text_encoder", "adapter", "other"
+    "lora", "model", "controlnet", "embedding", "vae", "text_encoder", "adapter", "other",
+    "xlabs_lora", "nunchaku_lora", "nunchaku_model",
 ]  # fmt: skip
 Form = Literal["lora", "dora", "loha", "lokr", "glora", "ia3", "oft", "full"]
 
@@ -92,8 +94,12 @@ _OTHERS: tuple[tuple[What, tuple[str, ...]], ...] = (
     ("text_encoder", ("text_model.", "encoder.block.", "cond_stage_model.", "model.layers.")),
     ("embedding", ("emb_params", "string_to_param", "clip_l", "clip_g")),
 )
-# XLabs's LoRAs for FLUX.1, which only its own nodes read (github.com/XLabs-AI/x-flux).
-_XLABS = re.compile(r"\.processor\.\w+_lora[12]\.(?:down|up)\.weight\Z")
+# XLabs' LoRAs for FLUX.1 (github.com/XLabs-AI/x-flux; diffusers, lora_conversion_utils.py).
+_XLABS = re.compile(
+    r"(?:.*\.)?(?:double|single)_blocks\.\d+\.processor\.(?:qkv|proj)_lora[12]?\.(?:down|up)\.weight"
+)
+# Nunchaku's 4-bit models, and LoRAs as it converts them (github.com/nunchaku-tech/nunchaku).
+_NUNCHAKU_LORA = re.compile(r"(?:.*\.)?(?:single_)?transformer_blocks\.\d+\..+\.lora_(?:down|up)")
 # What trainers call a LoRA that nobody gave a name.
 _NAMELESS = ("lora", "last", "model", "output", "pytorch_lora_weights", "adapter_model", "untitled")
 
@@ -125,8 +131,8 @@ class Reading:
     that it was made for, in plain words, if Kizy has no such family; `doubts`: ids of models that
     Kizy does not draw either, and that the tensors do not rule out. `alpha` None: the file
     gives none, which means alpha = rank. `text_encoder`: it changes text encoders, too. `title`
-    None: nobody gave it one; `aliases`: further ones. `digest`: of the whole header. `own`: what
-    Kizy's trainer noted.
+    None: nobody gave it one; `aliases`: further ones. `digest`: of the whole header. `weight`: what
+    its author recommends (SwarmUI's field). `own`: what Kizy's trainer noted.
     """
 
     what: What
@@ -146,6 +152,7 @@ class Reading:
     about: str = ""
     triggers: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    weight: float | None = None
     own: Own | None = None
 
 
@@ -212,8 +219,11 @@ def _apart(text: bytes) -> tuple[dict[str, str], int, int] | None:
 
 
 def _layout(header: Header, text: bytes) -> Layout:
-    found = list(parts(header))
     length = header.size - 8 - len(text)
+    strange = _strange(header.tensors)
+    if strange is not None:
+        return Layout(strange, length)
+    found = list(parts(header))
     changed = layers(found, header.tensors)
     families = load_families()
     ends = {end: name for _, end, name in reversed(found)}
@@ -252,9 +262,16 @@ def _rank(header: Header, found: Iterable[tuple[str, str, str]]) -> int | None:
     return ranks.most_common(1)[0][0] if ranks else None
 
 
+def _strange(names: Collection[str]) -> What | None:
+    """LoRAs and models in a form that only other programs read; None for all others."""
+    if any(_XLABS.fullmatch(name) for name in names):
+        return "xlabs_lora"
+    if is_nunchaku(names):
+        return "nunchaku_model"
+    return "nunchaku_lora" if any(_NUNCHAKU_LORA.fullmatch(name) for name in names) else None
+
+
 def _other(names: Iterable[str]) -> What:
-    if any(_XLABS.search(name) for name in names):
-        return "adapter"
     for what, beginnings in _OTHERS:
         if any(name.startswith(beginnings) for name in names):
             return what
@@ -299,6 +316,7 @@ def _reading(
         about=_about(metadata),
         triggers=spoken,
         tags=tags,
+        weight=sensible_weight(metadata.get("modelspec.lora_default_weight")),
         own=own_metadata(metadata),
     )
 

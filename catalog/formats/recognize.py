@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -90,6 +90,12 @@ def checkpoint_by_tensors(shapes: Shapes, families: Mapping[str, Family]) -> Fam
 def shows_denoiser(names: Iterable[str]) -> bool:
     """Whether the blocks of a denoiser are among a checkpoint's tensors."""
     return any(_BLOCKS.match(name) for name in names)
+
+
+def is_nunchaku(names: Collection[str]) -> bool:
+    """Whether these are tensors of a model that was quantised for Nunchaku (SVDQuant)."""
+    ends = {name.rpartition(".")[2] for name in names}
+    return {"qweight", "wscales"} <= ends
 
 
 def other_checkpoint(shapes: Shapes, families: Mapping[str, Family]) -> str | None:

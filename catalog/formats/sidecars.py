@@ -32,6 +32,7 @@ from .published_facts import (
     Facts,
     from_civitai,
 )
+from .training_metadata import sensible_weight
 
 MAX_SIDECAR = 5_000_000
 """Bytes; the largest known (with many example pictures) have a few hundred thousand."""
@@ -65,8 +66,8 @@ def from_lora_manager(values: Mapping[str, Any]) -> Facts | None:
     """Facts from Lora-Manager's file. `usage_tips` is JSON within JSON."""
     told = _civitai(values.get("civitai"), values)
     tips = _json(values.get("usage_tips"))
-    weight = _weight(tips.get("strength"))
-    low, high = _weight(tips.get("strength_min")), _weight(tips.get("strength_max"))
+    weight = sensible_weight(tips.get("strength"))
+    low, high = sensible_weight(tips.get("strength_min")), sensible_weight(tips.get("strength_max"))
     notes = _text(values.get("notes"))
     own = _facts(
         title=one_line(values.get("model_name"), MAX_NAME),
@@ -89,7 +90,10 @@ def from_rgthree(values: Mapping[str, Any]) -> Facts | None:
     entries = [_mapping(entry) for entry in _list(values.get("trainedWords"))]
     words = [e.get("word") for e in entries if e.get("civitai") is True or e.get("user") is True]
     pictures = [_mapping(picture) for picture in _list(values.get("images"))]
-    low, high = _weight(values.get("strengthMin")), _weight(values.get("strengthMax"))
+    low, high = (
+        sensible_weight(values.get("strengthMin")),
+        sensible_weight(values.get("strengthMax")),
+    )
     notes = _text(values.get("userNote"))
     own = _facts(
         title=one_line(values.get("name"), MAX_NAME),
@@ -115,7 +119,7 @@ def from_a1111(values: Mapping[str, Any]) -> Facts | None:
     """Facts from A1111's file, which the person filled in. A weight of 0 means none."""
     notes, about = _text(values.get("notes")), _text(values.get("description"))
     text = "\n".join(filter(None, (about, notes)))
-    weight = _weight(values.get("preferred weight"))
+    weight = sensible_weight(values.get("preferred weight"))
     said, span = recommended_weight(text)
     activation = values.get("activation text")
     return _facts(
@@ -154,7 +158,7 @@ def from_swarm(values: Mapping[str, Any]) -> Facts | None:
         tags=_words(
             tags.split(",") if isinstance(tags, str) else tags, MAX_TAG, MAX_TAGS, lower=True
         ),
-        weight=_weight(said("lora_default_weight")),
+        weight=sensible_weight(said("lora_default_weight")),
     )
 
 
@@ -243,15 +247,6 @@ def _words(values: Any, length: int, most: int, *, lower: bool = False) -> tuple
     plain = (one_line(value, length).strip(" ,") for value in _list(values))
     kept = (word.lower() if lower else word for word in plain if word)
     return tuple(dict.fromkeys(kept))[:most]
-
-
-def _weight(value: Any) -> float | None:
-    """A weight that makes sense; numbers come as text, too."""
-    try:
-        number = float(value) if isinstance(value, int | float | str) else 0.0
-    except (ValueError, OverflowError):
-        return None
-    return number if 0 < number <= 2 and not isinstance(value, bool) else None
 
 
 def _mapping(value: Any) -> dict[str, Any]:

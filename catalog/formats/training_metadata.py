@@ -174,3 +174,12 @@ def _plain(text: str) -> str:
     if len(text) <= MAX_TRIGGER_LENGTH and text.isascii() and text.isprintable():
         return " ".join(text.split())
     return one_line(text, MAX_TRIGGER_LENGTH)
+
+
+def sensible_weight(value: Any) -> float | None:
+    """A weight that makes sense; numbers come as text, too."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) else 0.0
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 < number <= 2 and not isinstance(value, bool) else None

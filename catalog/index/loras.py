@@ -34,6 +34,18 @@ _WORDS = {
     "vae": "a VAE",
     "text_encoder": "a text encoder",
     "adapter": "an adapter of another kind (such as IP-Adapter)",
+    "xlabs_lora": (
+        "a LoRA for FLUX.1 in XLabs' form, which neither Kizy nor ComfyUI's own LoRA nodes load: "
+        "XLabs' nodes for ComfyUI (x-flux-comfyui) do, and diffusers"
+    ),
+    "nunchaku_lora": (
+        "a LoRA that was converted for Nunchaku (SVDQuant), whose nodes alone load it: "
+        "get the LoRA as it was before"
+    ),
+    "nunchaku_model": (
+        "a model that was quantised to 4 bits for Nunchaku (SVDQuant), whose nodes for ComfyUI "
+        "(ComfyUI-nunchaku) alone load it"
+    ),
 }
 _PLACES = {
     "model": "checkpoints",
@@ -41,6 +53,7 @@ _PLACES = {
     "embedding": "embeddings",
     "vae": "vae",
     "text_encoder": "text_encoders",
+    "nunchaku_model": "diffusion_models",
 }
 """What it is -> ComfyUI's folder for it."""
 

@@ -12,7 +12,7 @@ from ...core.home import models_folder
 from ...core.request import Frozen
 from ..families.family import Variant, load_families
 from ..formats.diffusers_folder import INDEX_FILE, begins_with_noise_alone, check_model_folder
-from ..formats.recognize import checkpoint_family, variant_named, variant_of
+from ..formats.recognize import checkpoint_family, is_nunchaku, variant_named, variant_of
 from ..formats.safetensors_header import PICKLE_SUFFIXES, is_file, read_header, readable
 from .name_lookup import Listed, Names, without_extension
 from .passed_over import MAX_DEPTH, PassedOver, identity
@@ -154,8 +154,13 @@ def _entry(path: Path, name: str) -> ModelEntry:
 
 def _checkpoint(path: Path, name: str) -> ModelEntry:
     header = read_header(path)
-    family = checkpoint_family(header, load_families())
-    if family is None:
+    quantised = is_nunchaku(header.tensors)
+    family = None if quantised else checkpoint_family(header, load_families())
+    if quantised:
+        problem = (
+            "It was quantised to 4 bits for Nunchaku (SVDQuant): only Nunchaku's nodes load it."
+        )
+    elif family is None:
         problem = "It is no model of a family that Kizy knows."
     else:
         problem = "Single-file checkpoints are drawn by ComfyUI; give a diffusers folder."

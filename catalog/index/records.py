@@ -44,7 +44,7 @@ def card_of_file(path: Path, root: Path, reading: Reading) -> Card:
         triggers=reading.triggers,
         tags=reading.tags,
         kind=(own.kind if own else None) or _kind(reading.tags),
-        weight=own.weight if own else None,
+        weight=own.weight if own else reading.weight,
         source="kizy" if own else "file",
         folder=_folder(path, root),
         size=reading.size,

@@ -117,7 +117,7 @@ def check_model(file: str, *, as_json: bool) -> None:
         rows["File" if single else "Folder"] = str(entry.path)
     rows |= {
         "Size": in_bytes(entry.size),
-        "Health": "ok" if known is not None else "no model that Kizy can draw with",
+        "Health": "ok" if known is not None else _unfit(entry.problem),
         "Family": family_in_words(entry.family, entry.variant) if known else _NO_FAMILY,
     }
     if header is not None:
@@ -129,6 +129,10 @@ def check_model(file: str, *, as_json: bool) -> None:
         rows["Drawn by"] = "Kizy itself, or ComfyUI" if entry.drawable_here else "ComfyUI"
     _print(rows)
     _leave(known is None)
+
+
+def _unfit(problem: str | None) -> str:
+    return " ".join(filter(None, ("no model that Kizy can draw with.", problem)))
 
 
 def _lora_path(file: str) -> Path:

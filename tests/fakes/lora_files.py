@@ -140,6 +140,7 @@ AURA = rows("joint_transformer_blocks", 4, [f"attn.{part}" for part in JOINT], 3
 )
 WAN = rows("blocks", 40, [f"{a}.{p}" for a in ("self_attn", "cross_attn") for p in "qkvo"], 5120)
 TWO = [f"{a}.{p}" for a in ("attn1", "attn2") for p in ATTENTION]
+WAN_D = rows("blocks", 40, TWO, 5120)
 
 
 def some(layers: Iterable[Layer], *words: str) -> list[Layer]:

@@ -137,6 +137,17 @@ def test_the_alpha_is_read_from_its_place(tmp_path: Path, write_bytes, extra) ->
         ({"decoder.conv_in.weight": (512, 4, 3, 3)}, "vae"),
         ({"text_model.embeddings.token_embedding.weight": (9, 768)}, "text_encoder"),
         ({"ip_adapter.1.to_k_ip.weight": (320, 768)}, "adapter"),
+        ({"double_blocks.0.processor.proj_lora1.down.weight": (16, 3072)}, "xlabs_lora"),
+        ({"single_blocks.3.processor.qkv_lora.up.weight": (9216, 16)}, "xlabs_lora"),
+        ({"transformer_blocks.0.mlp_fc1.lora_down": (3072, 32)}, "nunchaku_lora"),
+        (
+            {
+                "single_transformer_blocks.0.qkv_proj.qweight": (9216, 1536),
+                "single_transformer_blocks.0.qkv_proj.wscales": (48, 9216),
+                "single_transformer_blocks.0.qkv_proj.lora_down": (3072, 32),
+            },
+            "nunchaku_model",
+        ),
         ({"weight": (2, 2)}, "other"),
     ],
 )
@@ -192,3 +203,19 @@ def test_tags_are_the_authors_and_the_frequent_ones_that_say_something() -> None
 @pytest.mark.parametrize("text", ["[", "3", '{"a": 1}', "[1]", "[" * 90_000, '[{"subsets": 3}]'])
 def test_broken_metadata_say_nothing(key: str, text: str) -> None:
     assert triggers({key: text}) == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "weight"),
+    [
+        ("0.7", 0.7),
+        ("", None),
+        ("much", None),
+        ("nan", None),
+        ("inf", None),
+        ("-1", None),
+        ("9", None),
+    ],
+)
+def test_the_weight_that_swarmui_keeps_in_the_header_is_the_authors(read, said, weight) -> None:
+    assert read(SD15, {"modelspec.lora_default_weight": said}).weight == weight

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from kizy.catalog.search.lora_tags import lora_tags
 from kizy.core.parameters import parameters_text, read_parameters
 from kizy.core.plan import ModelFile, PlannedLora
 
@@ -128,3 +129,21 @@ def test_the_hash_of_the_tensors_identifies_no_plan() -> None:
         plan_of(loras=(lora("ink", "a" * 64, tensors),)).digest() for tensors in ("b" * 64, None)
     )
     assert known == unknown
+
+
+@pytest.mark.parametrize(
+    ("model", "clip", "written"),
+    [
+        (0.8, 0.8, "<lora:ink:0.8>"),
+        (0.8, 0.3, "<lora:ink:te=0.3:unet=0.8>"),
+        (1.0, 0.0, "<lora:ink:te=0:unet=1>"),
+        (-0.5, 1.0, "<lora:ink:te=1:unet=-0.5>"),
+    ],
+)
+def test_both_weights_of_a_lora_are_read_again(model: float, clip: float, written: str) -> None:
+    ink = lora("ink", None, None).model_copy(update={"model_weight": model, "clip_weight": clip})
+    found = read_parameters(parameters_text(plan_of(loras=(ink,)), (64, 64), "1.0"))
+    assert found is not None and found.prompt.endswith(written)
+    (named,) = lora_tags(found.prompt)[1]
+    assert (named.name, named.model_weight) == ("ink", model)
+    assert clip == (named.model_weight if named.clip_weight is None else named.clip_weight)
