@@ -57,6 +57,17 @@ def require_writable(folder: Path) -> None:
             file.write(b"x" * 4096)
 
 
+_unfinished: dict[Path, None] = {}
+"""Temporary files that are written now. Each thread adds and removes its own, in one step."""
+
+
+def remove_unfinished() -> None:
+    """Remove what is half written, before a process ends whose threads hear nothing of it."""
+    for temporary in list(_unfinished):
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; renamed to it if the block ends well.
@@ -68,12 +79,14 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
         temporary = Path(name)
+        _unfinished[temporary] = None
         try:
             yield temporary
             temporary.chmod(0o644)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+            _unfinished.pop(temporary, None)
 
 
 def write_new(folder: Path, names: Iterable[str], data: bytes) -> Path:
@@ -87,6 +100,7 @@ def write_new(folder: Path, names: Iterable[str], data: bytes) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=folder, prefix=".kizy.", suffix=".part")
         temporary = Path(name)
+        _unfinished[temporary] = None
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -97,6 +111,7 @@ def write_new(folder: Path, names: Iterable[str], data: bytes) -> Path:
                     return path
         finally:
             temporary.unlink(missing_ok=True)
+            _unfinished.pop(temporary, None)
     raise StorageError("folder_not_writable", f"No name is free in {folder}.")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from rich.console import Console
 from ...catalog.search.lora_tags import written
 from ...core.errors import CancelledError, InputError
 from ...core.job import EndEvent, ErrorInfo
+from ...core.leaving import second_ctrl_c_leaves
 from ...core.numbers import read_number
 from ...core.plan import Plan
 from ...core.request import GenerationRequest, parse_request
@@ -104,10 +106,13 @@ def _app(view: View, settings: Settings) -> Iterator[App]:
     """What the command draws with; what was started for it ends with it."""
     console = Console(stderr=True)
     app = App(pictures=view.out, settings=settings, say=lambda line: put(console, line, "dim"))
-    try:
-        yield app
-    finally:
-        app.close()
+    left = CancelledError("cancelled", "Left at once; pictures that were saved stay.").as_dict()
+    document = json.dumps({"error": left}) if view.as_json else ""
+    with second_ctrl_c_leaves(left["message"], document):
+        try:
+            yield app
+        finally:
+            app.close()
 
 
 def controls(values: list[str] | None) -> list[dict[str, Any]]:
@@ -148,7 +153,10 @@ def _draw(app: App, plan: Plan, view: View) -> None:
 
 
 def _follow(app: App, handle: Handle, console: Console) -> tuple[Outcome, EndEvent]:
-    """Show events until the end; Ctrl-C cancels, and then waits for the end all the same."""
+    """Show events until the end; Ctrl-C cancels, and then waits for the end all the same.
+
+    A second one does not come here: see `_app`.
+    """
     outcome = Outcome()
     with moving(console) as show:
         while True:
@@ -163,6 +171,7 @@ def _follow(app: App, handle: Handle, console: Console) -> tuple[Outcome, EndEve
                     elif event.kind == "end":
                         return outcome, event
             except KeyboardInterrupt:
+                put(console, "Stopping after this step. Ctrl-C again leaves at once.", "dim")
                 app.cancel(handle)
             outcome = Outcome()
 

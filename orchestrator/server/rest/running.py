@@ -9,11 +9,13 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from ....core.errors import InputError
+from ....core.leaving import leave_at_once
 from .header_timeout import HeadInTime
 
 GRACE = 2
@@ -66,6 +68,15 @@ class ApiServer(uvicorn.Server):
         ending = asyncio.ensure_future(asyncio.to_thread(self._end))
         await super().shutdown(sockets)
         await ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal ends all in order; the second one leaves at once.
+
+        What ran is taken up by the next process.
+        """
+        if self.should_exit:
+            leave_at_once(128 + sig, "Left at once; what ran goes on at the next start.")
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
