@@ -249,7 +249,7 @@ def _judge(
     if facts.one_of_a_kind:
         values["called"] = _called(facts.own, said, spoken)
         values["unnamed_person"] = float(not (values["called"] or values["typed"]))
-    elif facts.kind == "subject" and _unnamed(facts, shared, spoken):
+    elif facts.kind == "subject" and _unnamed(facts, shared, said, spoken):
         values["unnamed_person"] = 1.0
     if facts.described:
         told = {root(word): rarity(word) for word in wish.words}
@@ -304,18 +304,28 @@ def _share(names: frozenset[str], said: dict[str, float]) -> float:
     return sum(rarity(word) for word in names if word in said) / total if total else 0.0
 
 
-def _unnamed(facts: CardWords, shared: Mapping[str, float], spoken: str) -> bool:
-    """Whether a card is called by a made-up name that its author lists as a trigger beside several
-    common words ("zed, man, sword, photo"), and all that the wish shares with it is of these.
+def _unnamed(
+    facts: CardWords, shared: Mapping[str, float], said: dict[str, float], spoken: str
+) -> bool:
+    """Whether the wish shares with a card only common words that its author lists one by one as
+    triggers ("zed, man, sword, photo"), and not what it is called by.
+
+    Called by: a made-up name that is a trigger, too; or, of a name of several words that are all
+    triggers ("Ornate Vorpal Blade"), most of them.
     """
     title = set(facts.title.split())
-    common = {p[0] for p in facts.phrases if len(p) == 1 and is_known(p[0])} - title
+    single = {p[0] for p in facts.phrases if len(p) == 1 and is_known(p[0])}
+    if len(single - title) < 2 or not shared:
+        return False
     triggers = {word for phrase in facts.phrases for word in phrase}
     names = {word for word in title & triggers if len(word) > 1 and not is_known(word)}
     joined = spoken.replace(" ", "")
-    if len(common) < 2 or not names or any(name in joined for name in names):
+    if any(name in joined for name in names):
         return False
-    return bool(shared) and set(shared) <= common
+    if names and set(shared) <= single - title:
+        return True
+    several = len(title) > 1 and title <= triggers
+    return several and set(shared) <= single and _share(frozenset(title), said) <= MOST_OF_A_NAME
 
 
 def _called(own: frozenset[str], said: dict[str, float], spoken: str) -> float:

@@ -266,6 +266,41 @@ def test_somebody_is_found_by_the_name_among_common_triggers() -> None:
     assert [one.card.name for one in found.picked] == ["Zed of Morn"]
 
 
+BLADE = Card(
+    key="blade",
+    name="Ornate Vorpal Blade",
+    family="sdxl",
+    triggers=("vorpal blade, sword, ornate, fantasy",),
+)
+SUMMER = Card(
+    key="summer", name="Summer Smith", family="sdxl", triggers=("summer, smith, girl, woman",)
+)
+SWORD = Card(key="sword", name="Sword", family="sdxl", triggers=("sword",))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "picked"),
+    [
+        ("a photo of a man with a sword", []),
+        ("a fantasy landscape", []),
+        ("an ornate vorpal blade", ["Ornate Vorpal Blade"]),
+        ("a girl in summer", []),
+        ("a woman at a lake", []),
+        ("summer smith at a lake", ["Summer Smith"]),
+    ],
+)
+def test_common_triggers_are_no_name_of_a_thing_whose_other_words_are_missing(
+    prompt: str, picked: list[str]
+) -> None:
+    found = select(prompt, "sdxl", Library.of([BLADE, SUMMER]), meaning_of=None)
+    assert [one.card.name for one in found.picked] == picked
+
+
+def test_a_thing_that_is_called_by_a_common_word_is_picked_by_it() -> None:
+    found = select("a sword", "sdxl", Library.of([BLADE, SWORD]), meaning_of=None)
+    assert [one.card.name for one in found.picked] == ["Sword"]
+
+
 @pytest.mark.parametrize(
     ("listed", "phrases"),
     [
