@@ -131,11 +131,12 @@ def facts_of(comfyui: RunningComfyUI) -> ServerFacts:
 
 
 def put_picture(comfyui: RunningComfyUI, picture: Image.Image) -> InputPicture:
-    """Where compiled graphs look for it."""
+    """Where compiled graphs look for it, as a picture and as a mask."""
     digest = hashlib.sha256(picture.tobytes()).hexdigest()
     path = comfyui.base / "input" / "kizy" / f"{digest}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)
+    picture.save(path.with_name(f"{digest}-mask.png"))
     return InputPicture(path=str(path), sha256=digest)
 
 
