@@ -287,7 +287,7 @@ def test_the_parameters_are_read_as_the_web_ui_reads_them(make_plan: PlanBuilder
     fox = PlannedLora(file=ModelFile(name="fox"), model_weight=0.75, clip_weight=1)
     plan = make_plan(negative="blurry, bad", model=model, loras=(fox,), guidance=7.0, seed=42)
     prompt, negative, facts = parse_parameters(parameters_text(plan, (512, 256), "9.9"))
-    assert prompt == "a red fox, 3d render <lora:fox:0.75>"
+    assert prompt == "a red fox, 3d render <lora:fox:te=1:unet=0.75>"
     assert negative == "blurry, bad"
     assert facts == {
         "Steps": "20",
