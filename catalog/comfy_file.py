@@ -13,7 +13,7 @@ from ..core.files import replacing, storage_errors
 from ..core.home import cache_folder
 from .comfy_form import ComfyForm, comfy_form, shape_there
 from .formats.safetensors_header import Header, header_text, read_header
-from .index.loras import file_sha256
+from .index.hashes import file_sha256
 
 FOLDER = "comfyui-loras-1"
 """In the cache; the number goes up when files are written otherwise."""

@@ -47,7 +47,7 @@ class Address:
             if value:
                 object.__setattr__(self, name, value)
         if self.key is not None:
-            object.__setattr__(self, "key", _checked_key(self.name, self.key))
+            object.__setattr__(self, "key", checked_key(self.name, self.key))
         if self.login and ":" in self.login[0]:
             text = f"The user name for {self.name} holds a colon, which no login can hold."
             raise InputError("settings_invalid", text)
@@ -159,7 +159,11 @@ def _wrong(given: str) -> InputError:
     return InputError("settings_invalid", text, fix=_HELP)
 
 
-def _checked_key(name: str, key: str) -> str | None:
+def checked_key(name: str, key: str) -> str | None:
+    """A key as it is sent, None for an empty one; `name`: of whom it is for.
+
+    Raises InputError `settings_invalid` for what no header can hold.
+    """
     key = key.strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         text = f"The key of {name} holds characters that no key can hold."

@@ -19,10 +19,7 @@ from ..core.errors import InputError, KizyError, UnknownNameError
 from ..core.job import Event, new_job_id
 from ..core.once import once_property
 from ..core.picture_files import read_plan
-from ..core.plan import (
-    ModelFile,
-    Plan,
-)
+from ..core.plan import ModelFile, Plan
 from ..core.request import GenerationRequest
 from ..core.version import VERSION
 from .backends.base import COMFYUI, EMBEDDED, Engine, Handle, SavedArtifacts

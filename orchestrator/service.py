@@ -1,7 +1,7 @@
 """What every way to Kizy offers: REST, SDK, MCP and command line speak to a Service.
 
-Three things are one: `queue_service.py`, over a table of jobs that nothing is lost from (`kizy
-serve`); the same over a table in memory (`Kizy.local()`); and `client/`, a server far away.
+Three things are one: `jobs/service.py`, over a table of jobs that nothing is lost from (`kizy
+serve`); the same over a table in memory (`Kizy.local()`); and `sdk/remote/`, a server far away.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ..catalog.families.family import family
-from ..catalog.index.loras import file_sha256
+from ..catalog.index.hashes import file_sha256
 from ..catalog.index.models import STARTER_FILE
 from ..core.files import replacing
 from ..core.plan import DrawStage, EnlargeStage, ModelFile, Plan, PlannedLora, Stage

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..card import Card
-from .name_lookup import Listed, Names, stem
+from .name_lookup import Listed, Names, slashes, stem
 
-_SERVER = "server:"
-"""Begin of the keys of cards that lie on servers alone."""
+ON_SERVER = "server:"
+"""Begin of the keys of cards of files that lie on servers alone: their place there follows."""
 
 _STEP = re.compile(r"(?P<base>.+?)[-_ ]step[-_ ]?(?P<number>\d+)", re.IGNORECASE)
 _EPOCH = re.compile(
@@ -60,7 +60,7 @@ def families(cards: Iterable[Card]) -> tuple[tuple[Card, ...], ...]:
     for card in cards:
         file = file_of(card)
         known = version(file)
-        folder = file.replace("\\", "/").rpartition("/")[0]
+        folder = slashes(file).rpartition("/")[0]
         group = (f"{_root(card)}{folder}", known.base.casefold(), card.family)
         groups.setdefault(group, []).append((known, card))
     return tuple(
@@ -81,7 +81,7 @@ def lora_names(cards: Iterable[Card]) -> Names:
     """
     same: dict[str, list[Card]] = {}
     for card in cards:
-        same.setdefault(file_of(card).replace("\\", "/"), []).append(card)
+        same.setdefault(slashes(file_of(card)), []).append(card)
     listed: list[Listed] = []
     for file, group in same.items():
         sizes = {card.size for card in group}
@@ -100,22 +100,22 @@ def listed_card(card: Card, on_server: str | None = None) -> Listed:
 
 def file_of(card: Card) -> str:
     """Where a LoRA lies below its library, as it is listed: folder, name and extension."""
-    if card.key.startswith(_SERVER):
-        return card.key.removeprefix(_SERVER)
+    if card.key.startswith(ON_SERVER):
+        return card.key.removeprefix(ON_SERVER)
     name = os.path.basename(card.key)  # noqa: PTH119 (a key need not be a path of this system)
     return f"{card.folder}/{name}" if card.folder else name
 
 
 def _root(card: Card) -> str:
     """What comes before a card's place below its library."""
-    key, file = card.key.replace("\\", "/"), file_of(card).replace("\\", "/")
+    key, file = slashes(card.key), slashes(file_of(card))
     return key.removesuffix(file)
 
 
 def _longer(card: Card, file: str, group: Sequence[Card]) -> str:
     """The end of a path that no other file of the group has."""
-    parts = card.key.replace("\\", "/").split("/")
-    others = [one.key.replace("\\", "/") for one in group if one.size != card.size]
+    parts = slashes(card.key).split("/")
+    others = [slashes(one.key) for one in group if one.size != card.size]
     for many in range(file.count("/") + 2, len(parts) + 1):
         end = "/".join(parts[-many:])
         if not any(f"/{other}".endswith(f"/{end}") for other in others):

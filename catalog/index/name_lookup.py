@@ -59,10 +59,10 @@ class Names:
         letters go before others: upper and lower case, composed or not, blanks around. Copies of
         one file are several.
         """
-        stems = {_loose(stem(name)), _loose(_slashes(name).rpartition("/")[2])}
+        stems = {_loose(stem(name)), _loose(slashes(name).rpartition("/")[2])}
         near = dict.fromkeys(one for key in stems for one in self._by_stem.get(key, ()))
         for form, alone in _LEVELS:
-            if alone and "/" in _slashes(name):
+            if alone and "/" in slashes(name):
                 continue
             found = _best(form(name), ((one, [form(file) for file in _files(one)]) for one in near))
             if found:
@@ -82,7 +82,7 @@ class Names:
 
     def name_of(self, one: Listed, *more: str) -> str:
         """The shortest name that means this file and no other. `more`: names to be tried first."""
-        file = _slashes(one.file)
+        file = slashes(one.file)
         for name in (*more, stem(file), without_extension(file), file):
             plain = name.strip() == name and name.casefold() not in RESERVED
             if plain and not is_path(name) and not _WEIGHT_END.search(name):
@@ -102,7 +102,7 @@ def without_copies(found: Iterable[Listed]) -> tuple[Listed, ...]:
     """Of files at the same place and of the same size, the first alone."""
     first: dict[tuple[str, int], Listed] = {}
     for one in found:
-        first.setdefault((_slashes(one.file), one.size), one)
+        first.setdefault((slashes(one.file), one.size), one)
     return tuple(first.values())
 
 
@@ -125,7 +125,7 @@ def ambiguous(name: str, what: str, names: Iterable[str]) -> InputError:
 
 def stem(name: str) -> str:
     """The file's own name: without folder and extension."""
-    return without_extension(_slashes(name).rpartition("/")[2])
+    return without_extension(slashes(name).rpartition("/")[2])
 
 
 def without_extension(name: str) -> str:
@@ -133,19 +133,20 @@ def without_extension(name: str) -> str:
     return _EXTENSION.sub("", name)
 
 
-def _slashes(name: str) -> str:
+def slashes(name: str) -> str:
+    """A path with the slashes of this module, whichever system wrote it."""
     return name.replace("\\", "/")
 
 
 def _file(name: str) -> str:
-    return _slashes(name).rpartition("/")[2]
+    return slashes(name).rpartition("/")[2]
 
 
 def _bare_path(name: str) -> str:
-    return without_extension(_slashes(name))
+    return without_extension(slashes(name))
 
 
-_LEVELS = ((_slashes, False), (_file, True), (_bare_path, False), (stem, True))
+_LEVELS = ((slashes, False), (_file, True), (_bare_path, False), (stem, True))
 """What is compared, the strictest first; whether a name with a folder in it means none of it."""
 
 

@@ -1,8 +1,9 @@
 """Which LoRAs a wish asks for, how strong, with which trigger words, and why: a pure function.
 
-A wish is cut into pieces (`wish`); candidates come by meaning and by words (`evidence`); a small
-logistic model, fitted on the tuning part of `benchmarks/data/selection`, says how likely each fits
-(`coefficients`); then rules see to it that what is picked belongs together. Docs: docs/loras.md.
+A wish is cut into pieces (`parsed_prompt`); candidates come by meaning and by words (`evidence`);
+a small logistic model, fitted on the tuning part of `benchmarks/data/selection`, says how
+likely each fits (`coefficients`); then rules see to it that what is picked belongs together.
+Docs: docs/loras.md.
 """
 
 from __future__ import annotations

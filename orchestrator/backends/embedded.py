@@ -37,10 +37,14 @@ Save = Callable[[Plan, "Image.Image"], Artifact]
 """Stores one finished picture with the Plan of that picture alone."""
 
 
+def missing_libraries() -> list[str]:
+    """What of NEEDED is not installed; nothing of it is imported."""
+    return [name for name in NEEDED if find_spec(name) is None]
+
+
 def require_local() -> None:
     """Raises EngineError `local_missing` if drawing's libraries are not installed."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
+    if missing := missing_libraries():
         raise EngineError("local_missing", f"To draw here, {', '.join(missing)} must be installed.")
 
 

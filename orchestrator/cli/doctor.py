@@ -8,7 +8,6 @@ import platform
 import shutil
 import sys
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from ...catalog.index.models import look_through
@@ -16,7 +15,7 @@ from ...catalog.index.scan import Walk
 from ...core import home
 from ...core.errors import InputError
 from ...core.version import VERSION
-from ..backends.embedded import NEEDED
+from ..backends.embedded import missing_libraries
 from ..settings import Settings, load_settings
 from ..shelf import shelf_folders
 from .console import document, plural
@@ -66,8 +65,7 @@ def run_checks() -> list[Check]:
 
 
 def _drawing() -> list[Check]:
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
+    if missing := missing_libraries():
         do = 'python -m pip install "kizy[local]"'
         return [Check("Drawing here", "missing", f"not installed: {', '.join(missing)}", do)]
     from ...drawing.memory import best_device, device_name, free_bytes, toolkit

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from weakref import WeakKeyDictionary, ref
 
 from ...catalog.card import Card
@@ -20,23 +19,22 @@ from ..app import App
 from ..backends.base import COMFYUI, EMBEDDED
 from ..backends.comfyui.workflows.file_names import stem
 from ..backends.comfyui.workflows.library import load_templates
-from ..backends.embedded import NEEDED
+from ..backends.embedded import missing_libraries
 from ..planning.family_names import family_in_words, family_named
 from ..planning.inventory import ServerState
 from ..planning.lora_search import search
 from ..planning.machine import gpu_memory
 from ..planning.models import (
+    GIGABYTE,
     HERE,
     NOT_INSTALLED,
     Available,
-    libraries_missing,
     on_server,
     on_this_machine,
 )
 from ..service import FamilyInfo, LoraInfo, ModelInfo, ServerInfo, StyleInfo, TemplateInfo
 from ..shelf import Shelf
 
-GIGABYTE = 1e9
 MAX_ABOUT = 2000
 """Letters of what an author says about a LoRA."""
 
@@ -143,7 +141,7 @@ def all_models(app: App) -> Models:
     if app.settings.engine == COMFYUI:
         return Models(tuple(on_servers), (), tuple(notes))
     there = {stem(model.entry.name).casefold() for model in on_servers}
-    missing = libraries_missing()
+    missing = missing_libraries()
     here = [
         replace(model, problem=NOT_INSTALLED) if missing and model.problem is None else model
         for model in on_this_machine()
@@ -156,7 +154,8 @@ def all_models(app: App) -> Models:
 class _Listings:
     """What is asked for again and again of one App.
 
-    It has a shelf of its own: the App's is used from one thread, by whoever plans.
+    It has a shelf of its own: a list looks through the folders each time, and whoever plans waits
+    for none of that.
     """
 
     def __init__(self, app: App) -> None:
@@ -239,7 +238,7 @@ def _is_of(card: Card, wanted: tuple[str, str | None] | None) -> bool:
 
 
 def _here() -> ServerInfo:
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = missing_libraries()
     memory = gpu_memory()
     device = "" if memory is None else f"GPU, {memory / GIGABYTE:.0f} GB" if memory else "CPU"
     state = f"not installed: {', '.join(missing)}" if missing else "ready"

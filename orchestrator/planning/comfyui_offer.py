@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from ...catalog.card import Card
 from ...catalog.families.family import Family, family, load_families
+from ...catalog.index.lora_lookup import ON_SERVER
 from ...catalog.index.models import STARTER, ModelEntry
 from ...catalog.index.name_lookup import short_name
 from ...catalog.index.records import key_of
@@ -28,7 +29,7 @@ from .loras import Reach, choose, families_of, may_pick, named_in
 from .models import Chosen, on_server, pick
 from .planner import ENLARGER, EngineFacts, LoraChoices
 from .resolve import path_of
-from .server_loras import BEGIN, LorasThere, name_on_server
+from .server_loras import LorasThere, name_on_server
 
 
 class ComfyOffer:
@@ -133,7 +134,7 @@ class ComfyOffer:
             for card in server.cards:
                 name = wanted.get(name_on_server(card) or "")
                 if name is not None and name not in found:
-                    found[name] = card.model_copy(update={"key": BEGIN + name})
+                    found[name] = card.model_copy(update={"key": ON_SERVER + name})
         return tuple(found.values())
 
     def engine(self, facts: Family, model: ModelEntry) -> EngineFacts:

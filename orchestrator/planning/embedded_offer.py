@@ -46,7 +46,7 @@ class EmbeddedOffer:
     def loras(
         self, request: GenerationRequest, model: ModelEntry, style: str | None = None
     ) -> LoraChoices:
-        """The LoRAs to draw with; see `lora_choice.choose` for what it raises."""
+        """The LoRAs to draw with; see `loras.choose` for what it raises."""
         return choose(request, model, self._shelf, Reach(), style=style)
 
     def engine(self, facts: Family, model: ModelEntry) -> EngineFacts:

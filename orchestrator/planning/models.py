@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 
 from ...catalog.card import Card
 from ...catalog.families.family import family
@@ -17,7 +16,7 @@ from ...catalog.search.select_model import ModelChoice, select_model
 from ...core.cores import all_cores
 from ...core.request import GenerationRequest
 from ..backends.comfyui.protocol.listed_models import entry, family_of, model_names
-from ..backends.embedded import NEEDED
+from ..backends.embedded import missing_libraries
 from .inventory import Server
 from .starter_limits import starter_can
 
@@ -120,7 +119,7 @@ def local_memory() -> tuple[float | None, bool]:
 
     (None, False) if the libraries for it are missing.
     """
-    if libraries_missing():
+    if missing_libraries():
         return None, False
     from ...drawing.memory import best_device, free_bytes
 
@@ -128,11 +127,6 @@ def local_memory() -> tuple[float | None, bool]:
     free = free_bytes(device) / GIGABYTE
     # Without a GPU everything is held in float32, which is twice what the families' facts say.
     return (free / 2, True) if device.type == "cpu" else (free, False)
-
-
-def libraries_missing() -> bool:
-    """Whether nothing can be drawn in this process."""
-    return any(find_spec(name) is None for name in NEEDED)
 
 
 def _problem(model: Available, request: GenerationRequest) -> str | None:

@@ -12,13 +12,11 @@ from pydantic import ValidationError
 
 from ...catalog.card import Card
 from ...catalog.families.family import load_families
-from ...catalog.index.lora_lookup import file_of, listed_card
-from ...catalog.index.name_lookup import Listed, Names, ambiguous, stem, without_copies
+from ...catalog.index.lora_lookup import ON_SERVER, file_of, listed_card
+from ...catalog.index.name_lookup import Listed, Names, ambiguous, slashes, stem, without_copies
 from ...core.errors import UnknownNameError, nearest
 from ...core.once import once_property
 
-BEGIN = "server:"
-"""Of the keys of cards that lie on servers alone."""
 MOST_TEXT = 10_000
 """Letters of a text that a server tells of a LoRA."""
 
@@ -36,7 +34,7 @@ def server_cards(told: Iterable[Mapping[str, Any]]) -> tuple[Card, ...]:
             continue
         known = {name: one[name] for name in Card.model_fields if name in one}
         try:
-            card = Card.model_validate({**known, "key": BEGIN + file, "source": "server"})
+            card = Card.model_validate({**known, "key": ON_SERVER + file, "source": "server"})
         except ValidationError:
             continue
         if card.family is not None and card.family not in families:
@@ -47,7 +45,7 @@ def server_cards(told: Iterable[Mapping[str, Any]]) -> tuple[Card, ...]:
 
 def name_on_server(card: Card) -> str | None:
     """The file as the server lists it; None for a LoRA that lies here."""
-    return card.key.removeprefix(BEGIN) if card.key.startswith(BEGIN) else None
+    return card.key.removeprefix(ON_SERVER) if card.key.startswith(ON_SERVER) else None
 
 
 @dataclass(frozen=True)
@@ -154,8 +152,8 @@ def keys_on(
             name = _same_place(card, [x for x in there if _may_be(card, x, sizes)])
             if name is not None:
                 found[card.key] = name
-        taken = {_slashes(name) for name in found.values()}
-        free = {_slashes(name): name for name in there if _slashes(name) not in taken}
+        taken = {slashes(name) for name in found.values()}
+        free = {slashes(name): name for name in there if slashes(name) not in taken}
         if len(free) == 1 and not _several(mine):
             (name,) = free.values()
             left = (card for card in mine if card.key not in found)
@@ -169,21 +167,17 @@ def _may_be(card: Card, name: str, sizes: Sizes) -> bool:
 
 
 def _same_place(card: Card, there: Sequence[str]) -> str | None:
-    file, path = _slashes(file_of(card)), f"/{_slashes(card.key)}"
-    same = [name for name in there if _slashes(name) == file]
+    file, path = slashes(file_of(card)), f"/{slashes(card.key)}"
+    same = [name for name in there if slashes(name) == file]
     # A shorter one is some file of that name: the server may list other folders than Kizy does.
     longer = (name for name in there if len(name) > len(file))
-    below = same or [name for name in longer if path.endswith("/" + _slashes(name))]
+    below = same or [name for name in longer if path.endswith("/" + slashes(name))]
     return max(below, key=len) if below else None
 
 
 def _several(cards: Collection[Card]) -> bool:
     """Whether these are different files."""
     return len({file_of(card) for card in cards}) > 1
-
-
-def _slashes(name: str) -> str:
-    return name.replace("\\", "/")
 
 
 def _stem(name: str) -> str:

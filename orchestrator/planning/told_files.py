@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...catalog.formats.safetensors_header import is_file
-from ...catalog.index.loras import file_sha256
+from ...catalog.index.hashes import file_sha256
 from ...catalog.index.models import is_model
 from ...core.plan import ModelFile
 

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from ....core.comfyui_address import checked_key
 from ....core.errors import InputError
 from ...settings import ServeSettings
 from .problems import Place
@@ -25,7 +26,9 @@ def place(url: str, key: str | None = None) -> Place:
     local = urlsplit(found).hostname == "localhost"
     also = found.replace("//localhost", "//[::1]", 1) if local else None
     return Place(
-        found.replace("//localhost", "//127.0.0.1", 1) if local else found, _checked(key), also
+        found.replace("//localhost", "//127.0.0.1", 1) if local else found,
+        checked_key("the Kizy server", key or ""),
+        also,
     )
 
 
@@ -69,11 +72,3 @@ def _wrong(given: str) -> InputError:
     message = f'"{given[:200]}" is no address of a Kizy server.'
     fix = "Write it like http://127.0.0.1:7433 or https://draw.example.org."
     return InputError("settings_invalid", message, fix=fix)
-
-
-def _checked(key: str | None) -> str | None:
-    key = (key or "").strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        message = "The key of the Kizy server holds characters that no key can hold."
-        raise InputError("settings_invalid", message, fix="Copy the key once more.")
-    return key or None

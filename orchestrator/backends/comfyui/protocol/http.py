@@ -1,6 +1,6 @@
 """HTTP to one ComfyUI server: sizes and times have limits, the key goes to that server alone.
 
-Raises EngineError only: see reach.py.
+Raises EngineError only: see connection_errors.py.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .....catalog.comfy_file import name_there, readable_file
-from .....catalog.index.loras import file_sha256
+from .....catalog.index.hashes import file_sha256
 from .....core.errors import KizyError
 from .....core.plan import Plan, PlannedLora
 from ..workflows.file_names import find_name

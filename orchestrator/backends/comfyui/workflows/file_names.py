@@ -9,6 +9,7 @@ from .....catalog.index.name_lookup import (
     Listed,
     Names,
     ambiguous,
+    slashes,
     stem,
     without_copies,
     without_extension,
@@ -61,4 +62,4 @@ def words(name: str) -> tuple[str, ...]:
 
 
 def _path(name: str) -> str:
-    return without_extension(name.replace("\\", "/")).casefold()
+    return without_extension(slashes(name)).casefold()
